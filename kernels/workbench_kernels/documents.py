@@ -1,0 +1,111 @@
+"""Which tokens may see each other: the documents of packed rows, and the tiles of the score matrix worth computing."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LONG_ROW = 1024
+"""From this length on, rows are cut apart where documents end; below, one mask over whole rows is faster on a CPU."""
+
+_TILE_QUERIES = 128  # queries of a tile: smaller ones skip more of the hidden triangle but make more operations
+
+
+class Tile(NamedTuple):
+    """A part of the scores with something to see in it.
+
+    Args:
+        rows: of the batch.
+        mask: 0 where a query sees a key, else minus infinity; (rows or 1, 1, queries, keys).
+    """
+
+    rows: slice
+    queries: slice
+    keys: slice
+    mask: Tensor | None
+
+
+class Documents:
+    """The documents of a batch of rows, prepared once and used by every layer.
+
+    A token sees the earlier tokens of its own document only.
+
+    Args:
+        starts: (batch, seq) integers: the key position at which each query's document starts; never decreasing along
+            a row.
+        kv_seq: number of keys; the queries are the last seq of them.
+    """
+
+    def __init__(self, starts: Tensor, kv_seq: int) -> None:
+        self.starts = starts
+        self.kv_seq = kv_seq
+        self._masks: dict[torch.dtype, Tensor] = {}
+        self._tiles: dict[torch.dtype, list[Tile]] = {}
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """(batch, 1, seq, kv_seq): 0 where a query sees a key, else minus infinity."""
+        if dtype not in self._masks:
+            seq = self.starts.shape[1]
+            self._masks[dtype] = self._mask_of(slice(None), slice(0, seq), slice(0, self.kv_seq), dtype)
+        return self._masks[dtype]
+
+    def tiles(self, dtype: torch.dtype) -> list[Tile]:
+        """The tiles that cover everything visible: by row and document for long rows, else for all rows at once."""
+        if dtype not in self._tiles:
+            self._tiles[dtype] = self._by_row(dtype) if self.long else self._all_rows(dtype)
+        return self._tiles[dtype]
+
+    @property
+    def long(self) -> bool:
+        """True where skipping what other documents hold is worth more operations."""
+        return self.kv_seq >= LONG_ROW
+
+    def _all_rows(self, dtype: torch.dtype) -> list[Tile]:
+        mask = self.mask(dtype)
+        return [
+            Tile(slice(None), queries, keys, mask[:, :, queries, keys])
+            for queries, keys in _causal_blocks(self.starts.shape[1], self.kv_seq)
+        ]
+
+    def _by_row(self, dtype: torch.dtype) -> list[Tile]:
+        batch, seq = self.starts.shape
+        blocks = _causal_blocks(seq, self.kv_seq)
+        firsts = self.starts[:, [queries.start for queries, _ in blocks]].tolist()
+        tiles = []
+        for row in range(batch):
+            for (queries, keys), first in zip(blocks, firsts[row], strict=True):
+                rows, seen = slice(row, row + 1), slice(first, keys.stop)
+                tiles.append(Tile(rows, queries, seen, self._mask_of(rows, queries, seen, dtype)))
+        return tiles
+
+    def _mask_of(self, rows: slice, queries: slice, keys: slice, dtype: torch.dtype) -> Tensor:
+        starts = self.starts[rows, queries].unsqueeze(-1)
+        key = torch.arange(keys.start, keys.stop, device=starts.device)
+        query = torch.arange(queries.start, queries.stop, device=starts.device) + self.kv_seq - self.starts.shape[1]
+        hidden = (key > query.unsqueeze(1)) | (key < starts)
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=starts.device)
+        return mask.masked_fill_(hidden, float("-inf")).unsqueeze(1)
+
+
+def plain_tiles(seq: int, kv_seq: int, causal: bool, dtype: torch.dtype, device: torch.device) -> list[Tile]:
+    """The tiles of rows that are one document each."""
+    if not causal:
+        return [Tile(slice(None), slice(0, seq), slice(0, kv_seq), None)]
+    return [
+        Tile(slice(None), queries, keys, _diagonal(queries.stop - queries.start, keys.stop, dtype, device))
+        for queries, keys in _causal_blocks(seq, kv_seq)
+    ]
+
+
+def _causal_blocks(seq: int, kv_seq: int) -> list[tuple[slice, slice]]:
+    """Queries in blocks, each with the keys up to its last query."""
+    blocks = [slice(start, min(start + _TILE_QUERIES, seq)) for start in range(0, seq, _TILE_QUERIES)]
+    return [(queries, slice(0, queries.stop + kv_seq - seq)) for queries in blocks]
+
+
+@lru_cache(maxsize=64)
+def _diagonal(queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The mask of the last `queries` of `keys` tokens, (1, 1, queries, keys)."""
+    mask = torch.full((queries, keys), float("-inf"), dtype=dtype, device=device).triu_(keys - queries + 1)
+    return mask.view(1, 1, queries, keys)

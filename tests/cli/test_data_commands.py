@@ -1,0 +1,57 @@
+"""`data lint`: what the command adds to the findings."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from workbench.cli.main import main
+from workbench.config import TokenizerSettings
+from workbench.tokenizer.bpe import train_tokenizer
+
+TALK = {"conversations": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Nobody " * 20}]}
+
+
+def write_rows(name: str, *rows: object) -> str:
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    Path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return name
+
+
+@pytest.mark.parametrize("bad", ['{"text": "a\\u0000b"}', "no JSON", "[1]", '{"other": 1}'])
+@pytest.mark.parametrize("good", [{"text": "fine"}, TALK], ids=["pretrain", "sft"])
+def test_a_bad_first_row_does_not_hide_what_the_file_is_for(
+    bad: str, good: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "lint", write_rows("rows.jsonl", bad, good)]) == 2
+    told = capsys.readouterr()
+    assert "rows.jsonl:1: error" in told.out
+    assert told.err == "rows.jsonl: 1 error\n"
+
+
+def test_an_empty_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "lint", write_rows("rows.jsonl")]) == 2
+    assert "there is no row" in capsys.readouterr().out
+
+
+def test_a_folder_is_told_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rows").mkdir()
+    assert main(["data", "lint", "rows"]) == 2
+    assert "rows: is a folder" in capsys.readouterr().err
+
+
+def test_a_tokenizer_tells_of_conversations_that_are_too_long(capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = train_tokenizer(
+        TokenizerSettings(kind="bytes"), [], on_progress=lambda *_: None, should_stop=lambda: False
+    )
+    tokenizer.save(Path("tokenizer"))
+    arguments = ["data", "lint", write_rows("rows.jsonl", TALK), "--tokenizer", "tokenizer"]
+    assert main([*arguments, "--sequence-length", "64"]) == 0
+    assert "longer than a row of 64" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_length_without_a_tokenizer_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "lint", write_rows("rows.jsonl", TALK), "--sequence-length", "9"]) == 2
+    assert "--tokenizer" in capsys.readouterr().err

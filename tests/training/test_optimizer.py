@@ -1,0 +1,37 @@
+import torch
+from torch import nn
+
+from workbench.config import OptimizerSettings
+from workbench.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+
+
+def test_only_matrices_decay() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    decayed = {id(p) for group in build_optimizer(model, OptimizerSettings()).param_groups if group["weight_decay"]
+               for p in group["params"]}
+    assert decayed == {id(model[0].weight)}
+
+
+def test_state_put_back_gives_the_same_next_step() -> None:
+    def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = build_optimizer(model, OptimizerSettings())
+        take(model, optimizer, steps)
+        return model, optimizer
+
+    def take(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+        for _ in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.1
+            model(torch.ones(1, 3)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    whole, _ = trained(5)
+    half, optimizer = trained(3)
+    fresh = build_optimizer(half, OptimizerSettings())
+    kept = {key: value.clone() for key, value in optimizer_tensors(half, optimizer).items()}
+    load_optimizer_tensors(half, fresh, kept)
+    take(half, fresh, 2)
+    assert torch.equal(whole.weight, half.weight)

@@ -1,0 +1,155 @@
+"""Talking on the Chat screen: by keys, with a real (tiny, untrained) model on the disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.config import TokenizerSettings
+from workbench.tui.app import WorkbenchApp
+from workbench.tui.screens.chat import ChatScreen
+from workbench.tui.widgets.conversation import MessageField, TurnView, printable
+from workbench.tui.widgets.model_list import find_models
+
+SIZES = ((80, 24), (120, 36))
+
+
+@pytest.fixture(scope="module")
+def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory: a few thousand random weights over bytes."""
+    import torch
+
+    from workbench.model.configuration import ModelConfig
+    from workbench.model.initialize import initialize
+    from workbench.model.transformer import Transformer
+    from workbench.model.weights import save_model
+    from workbench.tokenizer.bpe import train_tokenizer
+
+    directory = tmp_path_factory.mktemp("model")
+    settings = TokenizerSettings(kind="bytes")
+    tokenizer = train_tokenizer(settings, [], on_progress=lambda *_: None, should_stop=lambda: False)
+    assert tokenizer is not None
+    model = Transformer(ModelConfig(tokenizer.vocab_size, 16, 32, 1, 2, 2, 8, 4096))
+    initialize(model, seed=0)
+    with torch.no_grad():  # an "a" after everything, so that no answer ends by itself
+        model.model.embed_tokens.weight[:, 0] = -9.0
+        model.model.embed_tokens.weight[:, 1] = 9.0
+        model.model.norm.weight[0] = 0.0
+        model.model.embed_tokens.weight[list(tokenizer.stop_token_ids), 1] = -9.0
+    save_model(model, directory)
+    tokenizer.save(directory)
+    return directory
+
+
+@pytest.fixture
+def app_with_model(workbench: Callable[..., WorkbenchApp], model_files: Path) -> WorkbenchApp:
+    """An app over one run, whose stage has a result and a checkpoint."""
+    app = workbench()
+    stage = app.workspace / "small" / "sft"
+    (stage / "checkpoints").mkdir(parents=True)
+    (stage.parent / "profile.toml").write_text("", encoding="utf-8")
+    for place in ("model", "checkpoints/step-000007"):
+        (stage / place).symlink_to(model_files)
+    return app
+
+
+async def opened(app: WorkbenchApp, pilot: Any, wait_until: Any) -> ChatScreen:
+    """The Chat screen with its model loaded."""
+    await pilot.press("5")
+    await wait_until(pilot, lambda: isinstance(app.current, ChatScreen) and app.current.session is not None)
+    screen = app.current
+    assert isinstance(screen, ChatScreen)
+    screen.query_one("#max_new_tokens").value = "12"  # type: ignore[attr-defined]
+    return screen
+
+
+def test_results_come_before_checkpoints(app_with_model: WorkbenchApp) -> None:
+    assert [choice.label for choice in find_models(app_with_model.workspace)] == ["small sft", "small sft @ 7"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_message_is_answered_and_stands_as_plain_text(
+    app_with_model: WorkbenchApp, wait_until: Any, screen_text: Any, size: tuple[int, int]
+) -> None:
+    async with app_with_model.run_test(size=size) as pilot:
+        screen = await opened(app_with_model, pilot, wait_until)
+        screen.query_one(MessageField).load_text("hello [/INST] [bold]")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: not screen.answering and len(screen.query(TurnView)) == 2)
+        await pilot.pause()
+        assert "hello [/INST] [bold]" in screen_text(app_with_model)
+        assert "12 tok" in screen_text(app_with_model)
+        assert screen.session is not None and len(screen.session.messages) == 2
+
+
+async def test_esc_stops_an_answer_which_stays_as_far_as_it_came(
+    app_with_model: WorkbenchApp, wait_until: Any
+) -> None:
+    async with app_with_model.run_test(size=(120, 36)) as pilot:
+        screen = await opened(app_with_model, pilot, wait_until)
+        screen.query_one("#max_new_tokens").value = "3000"  # type: ignore[attr-defined]
+        await pilot.press("h", "i", "enter")
+        await wait_until(pilot, lambda: screen.answering and bool(list(screen.query(TurnView))[-1].text))
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: not screen.answering)
+        assert screen.session is not None
+        assert screen.session.last_stats is not None and screen.session.last_stats.stopped_by == "stopped"
+        assert len(screen.session.messages) == 2
+
+
+async def test_again_and_edit_replace_the_last_turn(app_with_model: WorkbenchApp, wait_until: Any) -> None:
+    async with app_with_model.run_test(size=(120, 36)) as pilot:
+        screen = await opened(app_with_model, pilot, wait_until)
+        session = screen.session
+        assert session is not None
+        await pilot.press("a", "enter")
+        await wait_until(pilot, lambda: not screen.answering and len(session.messages) == 2)
+        first = session.messages[1]["content"]
+        await pilot.press("ctrl+r")
+        await wait_until(pilot, lambda: not screen.answering and session.messages[1]["content"] != first)
+        assert len(screen.query(TurnView)) == 2
+        await pilot.press("ctrl+e")
+        await pilot.press("b", "enter")
+        await wait_until(pilot, lambda: not screen.answering and session.messages[0]["content"] != "a")
+        assert len(session.messages) == len(screen.query(TurnView)) == 2
+        await pilot.press("ctrl+n")
+        assert session.messages == []
+
+
+async def test_a_bad_number_gives_the_message_back(
+    app_with_model: WorkbenchApp, wait_until: Any, screen_text: Any
+) -> None:
+    async with app_with_model.run_test(size=(120, 36)) as pilot:
+        screen = await opened(app_with_model, pilot, wait_until)
+        for value in ("warm", "-1"):  # no number, and one that sampling refuses
+            screen.query_one("#temperature").value = value  # type: ignore[attr-defined]
+            screen.query_one(MessageField).load_text("hello")
+            await pilot.press("enter")
+            await wait_until(pilot, lambda: screen.query_one(MessageField).text == "hello" and not screen.answering)
+        assert screen.session is not None and screen.session.messages == []
+        await pilot.pause()
+        assert "temperature" in screen_text(app_with_model)
+
+
+async def test_a_damaged_model_is_one_message(app_with_model: WorkbenchApp, wait_until: Any, screen_text: Any) -> None:
+    broken = app_with_model.workspace / "small" / "sft" / "model"
+    broken.unlink()
+    broken.mkdir()
+    (broken / "config.json").write_text("{", encoding="utf-8")
+    async with app_with_model.run_test(size=(80, 24)) as pilot:
+        await pilot.press("5")
+        await wait_until(pilot, lambda: "could not be opened" in screen_text(app_with_model))
+
+
+async def test_without_any_model_the_screen_says_how_to_get_one(
+    workbench: Callable[..., WorkbenchApp], wait_until: Any, screen_text: Any
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("5")
+        await wait_until(pilot, lambda: "No model yet" in screen_text(app))
+
+
+def test_control_characters_of_a_model_are_shown_and_not_obeyed() -> None:
+    assert printable("a\x1b[2Jb\n你好\u200b") == "a␛[2Jb\n你好\ufffd"

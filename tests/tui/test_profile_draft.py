@@ -1,0 +1,92 @@
+"""A profile as text and as values at once."""
+
+from pathlib import Path
+
+import pytest
+import tomlkit
+
+from workbench.bundled import profiles_folder
+from workbench.profile import find_profile, parse_profile
+from workbench.tui.profile_draft import ProfileDraft
+from workbench.tui.setting_fields import fields_of
+
+BUNDLED = sorted(path.stem for path in profiles_folder().glob("*.toml"))
+TEXT = '# head\n[model]\nhidden_size = 64 # narrow\n\n# about the stage\n[[stage]]\nkind = "sft"\n\n# the end\n'
+
+
+def draft(text: str = TEXT) -> ProfileDraft:
+    return ProfileDraft("small", Path("small.toml"), text)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_writing_every_value_again_changes_no_character(name: str) -> None:
+    path = find_profile(name)
+    subject = ProfileDraft.read(name)
+    for section in subject.sections():
+        for field in fields_of(section.schema):
+            location = (*section.location, *field.key)
+            value = subject.get(location)
+            if value is not None and not isinstance(value, list):
+                subject.put(location, field.read(field.show(value)))
+    assert subject.text == path.read_text(encoding="utf-8")
+
+
+def test_a_new_key_stands_in_its_table_before_the_comments_of_the_next() -> None:
+    subject = draft()
+    subject.put(("model", "num_hidden_layers"), 2)
+    assert subject.text == TEXT.replace("# narrow\n", "# narrow\nnum_hidden_layers = 2\n")
+
+
+def test_a_value_taken_out_and_given_anew_keeps_its_comment() -> None:
+    subject = draft()
+    subject.clear(("model", "hidden_size"))
+    subject.put(("model", "hidden_size"), tomlkit.value("1_28"))
+    assert subject.text == TEXT.replace("64", "1_28")
+
+
+def test_missing_tables_are_made() -> None:
+    subject = draft()
+    subject.put(("run", "seed"), 3)
+    subject.put(("stage", 0, "optimizer", "eps"), 0.1)
+    values = tomlkit.parse(subject.text).unwrap()
+    assert values["run"] == {"seed": 3} and values["stage"][0]["optimizer"] == {"eps": 0.1}
+    assert "# head" in subject.text and "# about the stage" in subject.text and "# the end" in subject.text
+
+
+def test_undo_and_redo_meet_every_state() -> None:
+    subject = draft()
+    states = [subject.text]
+    for change in (
+        lambda: subject.put(("run", "seed"), 3),
+        lambda: subject.add_stage(None),
+        lambda: subject.edit("x=1"),
+    ):
+        change()
+        states.append(subject.text)
+    for state in reversed(states[:-1]):
+        assert subject.undo() and subject.text == state
+    assert not subject.undo()
+    for state in states[1:]:
+        assert subject.redo() and subject.text == state
+
+
+def test_a_new_stage_makes_a_sound_profile() -> None:
+    subject = draft("")
+    subject.add_stage(None)
+    subject.add_stage(0)
+    profile = parse_profile(subject.text, "new")
+    assert [stage.name for stage in profile.stage] == ["pretrain", "sft"]
+
+
+def test_broken_text_is_told_and_the_values_before_it_stand() -> None:
+    subject = draft()
+    subject.edit(TEXT + "[[")
+    assert subject.broken and subject.get(("model", "hidden_size")) == 64
+
+
+def test_lines_and_locations_are_found() -> None:
+    subject = draft()
+    assert subject.line_of(("model", "hidden_size")) == 2
+    assert subject.line_of(("stage", 0, "kind")) == 6
+    assert subject.location_of("stage.sft.steps") == ("stage", 0, "steps")
+    assert subject.location_of("nothing.at.all") is None

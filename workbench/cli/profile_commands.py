@@ -1,0 +1,91 @@
+"""Profiles: which there are, whether one is sound and fits here, and their schema."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.cli.terminal import table
+from workbench.errors import DeviceError
+from workbench.narration import count, duration, size
+from workbench.profile import list_profiles, profile_schema, read_profile
+
+if TYPE_CHECKING:
+    from workbench.config import Profile
+    from workbench.estimate import Estimate, Sizes
+
+
+def profiles(arguments: argparse.Namespace) -> int:
+    """`profiles`: those that come with the program."""
+    entries = list_profiles()
+    if arguments.json:
+        values = [
+            {"name": each.name, "path": str(each.path), "description": each.description, "measured": each.measured}
+            for each in entries
+        ]
+        print(json.dumps(values, indent=1, ensure_ascii=False))
+    else:
+        rows = [(each.name, each.measured or "-", each.description) for each in entries]
+        print(table([("NAME", "MEASURED", "WHAT IT MAKES"), *rows]))
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """`check NAME|FILE`: refuse what cannot work, print what it takes here.
+
+    Raises:
+        ProfileError: all problems of the profile.
+        UsageError: a model, a tokenizer or questions that it names are none.
+        DeviceError: memory or disk do not suffice.
+    """
+    from workbench.estimate import estimate_profile
+
+    profile = read_profile(arguments.profile_name, arguments.check_overrides)
+    if _names_others(profile):
+        from workbench.job_inputs import check_inputs
+
+        check_inputs(profile)
+    workspace = Path(arguments.workspace or profile.run.workspace)
+    estimate = estimate_profile(profile, workspace, _sizes_of_model(profile))
+    print(describe(estimate))
+    if estimate.problems:
+        raise DeviceError(arguments.profile_name, "does not fit here:\n  - " + "\n  - ".join(estimate.problems))
+    return 0
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    """`schema`: JSON Schema of a profile."""
+    print(json.dumps(profile_schema(), indent=1, ensure_ascii=False))
+    return 0
+
+
+def describe(estimate: "Estimate") -> str:
+    """What a profile takes, as two tables."""
+    rows = [("STAGE", "STEPS", "TOKENS", "MEMORY", "DISK", "TIME")]
+    for stage in estimate.stages:
+        steps = "-" if stage.steps is None else f"{stage.steps:,}"
+        tokens = "-" if stage.tokens is None else count(stage.tokens)
+        time = "-" if stage.seconds is None else f"~ {duration(stage.seconds)}"
+        rows.append((stage.stage, steps, tokens, size(stage.memory_bytes), size(stage.disk_bytes), time))
+    totals = [
+        ("parameters", f"{estimate.parameters.total:,}"),
+        ("memory", f"{size(estimate.memory_bytes)} of {size(estimate.memory_available_bytes)} available"),
+        ("disk", f"{size(estimate.disk_bytes)} of {size(estimate.disk_free_bytes)} free"),
+        ("training time", f"about {duration(estimate.seconds)}" if estimate.seconds is not None else "-"),
+    ]
+    return f"{table(rows, right=(1, 2, 3, 4, 5))}\n\n{table(totals)}"
+
+
+def _names_others(profile: "Profile") -> bool:
+    """Whether it names models, tokenizers or questions, which take torch to be looked at."""
+    starts = [stage.from_ for stage in profile.stage]
+    return any((profile.model.path, profile.tokenizer.path, *starts, profile.evaluate.questions))
+
+
+def _sizes_of_model(profile: "Profile") -> "Sizes | None":
+    """The sizes of the model directory that the profile starts from, if it does."""
+    if profile.model.path is None:
+        return None
+    from workbench.model.weights import load_config
+
+    return load_config(Path(profile.model.path))

@@ -1,0 +1,69 @@
+"""Runs that exist: list them, report on one, steer one that another process does."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+from workbench.cli.arguments import DEFAULT_WORKSPACE
+from workbench.cli.terminal import printable, table
+from workbench.errors import RunError, UsageError
+from workbench.narration import ago, count, figure
+from workbench.runs.liveness import CommandFile, is_alive
+from workbench.runs.store import RunSummary, list_runs, open_run
+
+
+def runs(arguments: argparse.Namespace) -> int:
+    """`runs`: the runs of the workspace, the latest first."""
+    workspace = Path(arguments.workspace or DEFAULT_WORKSPACE)
+    found = list_runs(workspace)
+    if arguments.json:
+        print(json.dumps([_as_json(run) for run in found], indent=1, ensure_ascii=False))
+    elif found:
+        heading = ("NAME", "STATE", "STAGE", "STEP", "VAL LOSS", "TOK/S", "WHEN")
+        print(table([heading, *map(_row, found)], right=(3, 4, 5, 6)))
+    else:
+        print(f"no runs in {workspace}; begin one with: llm-workbench --profile quickstart", file=sys.stderr)
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """`report RUN`: write report.md and report.json anew, and print the first."""
+    run = open_run(Path(arguments.workspace or DEFAULT_WORKSPACE), arguments.run)
+    from workbench.evaluation.report import write_report
+
+    path = write_report(run.path)
+    print(printable(path.read_text(encoding="utf-8")), end="")
+    print(f"written to {path}", file=sys.stderr)
+    return 0
+
+
+def control(arguments: argparse.Namespace) -> int:
+    """`control RUN WISH`: ask a run of another process for something."""
+    run = open_run(Path(arguments.workspace or DEFAULT_WORKSPACE), arguments.run)
+    command = arguments.wish.replace("-", "_")
+    if command == "learning_rate" and arguments.value is None:
+        raise UsageError("control learning-rate", "needs a value", "for example: control RUN learning-rate 3e-4")
+    if not is_alive(run.path):
+        raise RunError(run.name, "is not running", f"go on with it: llm-workbench resume {run.name}")
+    CommandFile(run.path).append(command, arguments.value)
+    print(f"asked {run.name} for {arguments.wish}; it looks at the next step", file=sys.stderr)
+    return 0
+
+
+def _row(run: RunSummary) -> tuple[str, ...]:
+    return (
+        run.name,
+        run.label,
+        run.stage or "-",
+        f"{run.step:,}/{run.steps:,}" if run.steps else "-",
+        figure(run.val_loss),
+        "-" if run.tokens_per_second is None else count(run.tokens_per_second),
+        ago(time.time() - run.updated_at),
+    )
+
+
+def _as_json(run: RunSummary) -> dict[str, object]:
+    return {**dataclasses.asdict(run), "path": str(run.path), "label": run.label}

@@ -1,0 +1,87 @@
+"""What a run came to, for stdout: measures before and after each stage, samples, and how to talk to the model."""
+
+import shlex
+from pathlib import Path
+
+from workbench.cli.arguments import DEFAULT_WORKSPACE
+from workbench.cli.terminal import printable, table
+from workbench.events import Event, RunFinished, RunStarted, SampleMade, StageFinished
+from workbench.narration import count, duration, figure
+from workbench.runs.store import RunDirectory
+
+
+class Summary:
+    """Collects what is worth keeping of a run's events: `emitter.subscribe(summary)`, and `show` at the end."""
+
+    def __init__(self) -> None:
+        self._directory: Path | None = None
+        self._stages: list[StageFinished] = []
+        self._samples: dict[str, list[SampleMade]] = {}
+        self._finished: RunFinished | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Keep `event` if it belongs to the summary."""
+        if isinstance(event, RunStarted):
+            self._directory = Path(event.directory)
+        elif isinstance(event, SampleMade):
+            earlier = self._samples.get(event.stage, [])
+            self._samples[event.stage] = [*(each for each in earlier if each.step == event.step), event]
+        elif isinstance(event, StageFinished):
+            self._stages.append(event)
+        elif isinstance(event, RunFinished):
+            self._finished = event
+
+    def text(self, workspace: Path) -> str:
+        """What was collected, for people; empty where neither a stage nor the run came to its end."""
+        parts = [self._stage(stage) for stage in self._stages]
+        if self._finished is not None and self._directory is not None:
+            parts.append(_end(self._finished, self._directory, workspace))
+        return "\n\n".join(parts)
+
+    def _stage(self, stage: StageFinished) -> str:
+        heading = (
+            f"{stage.stage}: {stage.steps:,} steps, {count(stage.tokens)} tokens in {duration(stage.seconds)},"
+            f" {count(stage.tokens_per_second)} tok/s"
+        )
+        names = [*stage.before, *(name for name in stage.after if name not in stage.before)]
+        rows = [("", "before", "after")] if names else []
+        rows += [(f"  {name}", measure(name, stage.before), measure(name, stage.after)) for name in names]
+        samples = [
+            f"  {printable(each.prompt)} → {_indented(each.text)}" for each in self._samples.get(stage.stage, [])
+        ]
+        return "\n".join([heading, *([table(rows, right=(1, 2))] if rows else []), *samples])
+
+
+def measure(name: str, values: dict[str, float]) -> str:
+    """A measure for people: shares in percent, losses as they are, a dash where there is none."""
+    value = values.get(name)
+    if value is None:
+        return "-"
+    is_share = not name.startswith(("loss", "val_")) and 0 <= value <= 1
+    return f"{value:.1%}" if is_share else figure(value)
+
+
+def run_argument(directory: Path, workspace: Path) -> str:
+    """How a command line names the run: its name where runs are looked for anyway, its path elsewhere."""
+    usual = workspace.resolve() == Path(DEFAULT_WORKSPACE).resolve()
+    return shlex.quote(directory.name if usual else str(directory))
+
+
+def go_on_hint(directory: Path, workspace: Path) -> str:
+    """The command that goes on with a stopped run."""
+    return f"llm-workbench resume {run_argument(directory, workspace)}"
+
+
+def _end(finished: RunFinished, directory: Path, workspace: Path) -> str:
+    rows = [(name, measure(name, finished.scores)) for name in finished.scores]
+    rows += [
+        ("time", duration(finished.seconds)),
+        ("report", finished.report),
+        ("model", str(RunDirectory(directory).model_directory())),
+        ("chat", f"llm-workbench chat {run_argument(directory, workspace)}"),
+    ]
+    return table(rows)
+
+
+def _indented(text: str) -> str:
+    return printable(text).replace("\n", "\n    ")

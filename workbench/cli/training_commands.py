@@ -1,0 +1,107 @@
+"""Headless runs: begin one, or go on with one."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from workbench.cli.arguments import DEFAULT_WORKSPACE
+from workbench.cli.console import Console, JsonLines
+from workbench.cli.screen import Screen
+from workbench.cli.stop_signals import StopSignals
+from workbench.cli.summary import Summary, go_on_hint
+from workbench.control import Control
+from workbench.events import Emitter
+from workbench.locations import state_folder
+
+if TYPE_CHECKING:
+    from workbench.jobs import Job, RunOutcome
+
+
+class HeadlessJob(Protocol):
+    """What this needs of `workbench.jobs.Job`; tests bring their own."""
+
+    def run(self) -> "RunOutcome":
+        """Do the work; see `Job.run`."""
+
+
+MakeJob = Callable[[Emitter, Control], HeadlessJob]
+
+
+def run_profile(arguments: argparse.Namespace) -> int:
+    """`--profile`: the whole life of a model."""
+    from workbench.profile import read_profile
+
+    profile = read_profile(arguments.profile, arguments.overrides)
+    workspace = Path(arguments.workspace or profile.run.workspace)
+
+    def make(emitter: Emitter, control: Control) -> "Job":
+        from workbench.jobs import Job
+
+        return Job(
+            profile,
+            name=arguments.run_name,
+            workspace=workspace,
+            emitter=emitter,
+            control=control,
+            from_stage=arguments.from_stage,
+        )
+
+    return work(make, workspace, json=arguments.events_json, quiet=arguments.events_quiet)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """`resume RUN`: go on, for more steps if asked."""
+    from workbench.runs.store import open_run
+
+    workspace = Path(arguments.workspace or DEFAULT_WORKSPACE)
+    run = open_run(workspace, arguments.run)
+
+    def make(emitter: Emitter, control: Control) -> "Job":
+        from workbench.jobs import resume_job
+
+        return resume_job(run.path, steps=arguments.steps, emitter=emitter, control=control)
+
+    return work(make, run.path.parent, json=arguments.json, quiet=arguments.quiet)
+
+
+def work(make: MakeJob, workspace: Path, *, json: bool, quiet: bool) -> int:
+    """Run the job that `make` gives on this thread, told to the person (or, with `json`, the program) at the terminal.
+
+    Returns:
+        The exit code: 0, or that of the signal which asked for the end.
+    Raises:
+        WorkbenchError: the run failed.
+    """
+    emitter, control = Emitter(), Control()
+    screen = Screen(state_folder() / "log" / "console.log")
+    console, summary = Console(screen, quiet=quiet or json), Summary()
+    emitter.subscribe(console)
+    emitter.subscribe(summary)
+    if json:
+        emitter.subscribe(JsonLines())
+    with StopSignals(control, screen) as signals:
+        try:
+            if not (quiet or json):
+                screen.update("starting ...")
+            outcome = make(emitter, control).run()
+        finally:
+            console.close()
+    if not json:
+        if screen.live:
+            screen.line("")
+        _print(summary.text(workspace), screen)
+    if outcome.status == "stopped":
+        screen.line(f"stopped and saved; go on with: {go_on_hint(outcome.directory, workspace)}")
+    return signals.exit_code or 0 if outcome.status == "stopped" else 0
+
+
+def _print(text: str, screen: Screen) -> None:
+    """Print to stdout; where that was a terminal that is gone, to the log, as the run is none the worse for it."""
+    try:
+        print(text, end="\n" if text else "", flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        screen.lose_terminal()
+        print(text, flush=True)

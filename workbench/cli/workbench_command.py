@@ -1,0 +1,43 @@
+"""The workbench itself, and where it keeps things."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from workbench.cli.arguments import DEFAULT_WORKSPACE
+from workbench.cli.terminal import table
+from workbench.errors import UsageError
+
+
+def open_workbench(arguments: argparse.Namespace) -> int:
+    """Open the screens on this terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("llm-workbench", "the screens need a terminal", "use --profile NAME here, or see --help")
+    from workbench.tui.app import run_app
+
+    tty_before = sys.__stderr__
+    try:
+        return run_app(Path(arguments.workspace or DEFAULT_WORKSPACE))
+    finally:
+        if sys.__stderr__ is not tty_before and sys.__stderr__ and sys.__stdout__:
+            # The screens took the terminal for themselves; what is said from here on belongs there again.
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+
+
+def locate(arguments: argparse.Namespace) -> int:
+    """Print the folders."""
+    from workbench import bundled, locations
+
+    folders = {
+        "runs": Path(arguments.workspace or DEFAULT_WORKSPACE).absolute(),
+        "config": locations.config_folder(),
+        "state": locations.state_folder(),
+        "cache": locations.cache_folder(),
+        "fetched data": locations.fetched_folder(),
+        "token cache": locations.tokenised_folder(),
+        "models": locations.models_folder(),
+        "profiles": bundled.profiles_folder(),
+        "sample data": bundled.data_folder(),
+    }
+    print(table([(name, str(path)) for name, path in folders.items()]))
+    return 0

@@ -1,0 +1,313 @@
+"""Every setting, declared once: type, safe default, range, one sentence with its unit.
+
+Profiles, the command line, the form of the Profile screen and the JSON Schema all read these classes.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+OneOrMore = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+
+PARTS_ONLY = "parts only"  # a validation context: what tables say of each other is not looked at
+# What a run's folder holds beside its stages.
+_TAKEN_NAMES = ("tokenizer", "lock")
+_TAKEN_ENDINGS = (".toml", ".json", ".jsonl", ".md", ".log")
+
+
+class Settings(BaseModel):
+    """A table of a profile; unknown keys are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True, allow_inf_nan=False
+    )
+
+
+class RunSettings(Settings):
+    """Where and how the whole run is computed."""
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    """Name of the run's folder; the profile's name when absent."""
+    seed: NonNegativeInt = 1337
+    """Seed of initial weights, data order and samples."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; `auto` takes CUDA, then Apple's GPU, then the CPU."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of matrix products; `auto` measures which is faster here. Weights and optimizer stay in float32."""
+    compile: bool | Literal["auto"] = "auto"
+    """Use torch.compile; `auto` does so on CUDA only, as on a CPU the warm-up costs more than it gives."""
+    threads: PositiveInt | Literal["auto"] = "auto"
+    """CPU threads; `auto` measures what is fastest for the model's sizes."""
+    workspace: str = "runs"
+    """Folder that holds the runs, relative to the current folder."""
+
+
+class TokenizerSettings(Settings):
+    """How text becomes numbers."""
+
+    path: str | None = None
+    """An existing tokenizer.json, or a directory that holds one; the other settings are then left out."""
+    kind: Literal["bpe", "characters", "bytes"] = "bpe"
+    """Byte-level BPE, one token a character, or one token a byte."""
+    vocab_size: Annotated[int, Field(gt=0, le=1_000_000)] = 2048
+    """Number of tokens of a BPE tokenizer, special tokens included."""
+    pre_tokenizer: Literal["gpt-2", "smollm", "qwen2", "llama-bpe"] = "qwen2"
+    """How text is cut before merging, by the name llama.cpp knows it under."""
+    split_digits: bool = False
+    """Make each digit a token of its own; `smollm` and `qwen2` always do."""
+    sample_bytes: PositiveInt = 50_000_000
+    """Bytes of training text that BPE training looks at, at most."""
+    special_tokens: list[str] = []
+    """Further special tokens, after those of the chat template."""
+    data: OneOrMore = []
+    """Files to train the tokenizer on; the data of all stages when empty."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TokenizerSettings":
+        if self.kind == "bpe" and self.path is None and self.vocab_size < 300:
+            raise ValueError(
+                f"vocab_size: {self.vocab_size} is too small for byte-level BPE; 256 bytes and the special "
+                "tokens alone need 300, or choose kind = 'bytes'"
+            )
+        if self.split_digits and self.pre_tokenizer == "llama-bpe":
+            raise ValueError(
+                "split_digits: llama.cpp knows no digit-splitting form of 'llama-bpe'; choose 'smollm' or 'qwen2'"
+            )
+        return self
+
+
+class ModelSettings(Settings):
+    """The sizes of the model, under their Hugging Face names."""
+
+    path: str | None = None
+    """A model directory to start from; the sizes are then those of its config.json and are left out here."""
+    family: Literal["llama1", "llama2", "llama3"] = "llama3"
+    """llama1: every head has its own keys; llama2: keys may be shared; llama3: also a longer rotary base."""
+    hidden_size: PositiveInt = 256
+    """Width of the residual stream."""
+    intermediate_size: PositiveInt = 704
+    """Width inside the feed-forward layers; 8/3 of hidden_size, rounded up to a multiple of 32, when absent."""
+    num_hidden_layers: PositiveInt = 4
+    """Number of blocks."""
+    num_attention_heads: PositiveInt = 4
+    """Heads that ask."""
+    num_key_value_heads: PositiveInt = 4
+    """Heads that answer, shared by groups of asking heads; num_attention_heads when absent."""
+    head_dim: PositiveInt = 64
+    """Width of a head; hidden_size / num_attention_heads when absent."""
+    max_position_embeddings: PositiveInt = 512
+    """Longest context in tokens."""
+    rope_theta: Annotated[float, Field(gt=0)] = 500_000.0
+    """Base of the rotary frequencies; 10,000 for llama1 and llama2 when absent."""
+    rms_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    """Added to the mean square before the root in every norm."""
+    tie_word_embeddings: bool = True
+    """Use the input embedding as the output matrix too."""
+    initializer_range: Annotated[float, Field(gt=0)] = 0.02
+    """Standard deviation of the initial weights."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: Any) -> Any:
+        """Derive the sizes that follow from others."""
+        if not isinstance(given, dict) or "path" in given:
+            return given
+        sizes = dict(given)
+        hidden = sizes.get("hidden_size", cls.model_fields["hidden_size"].default)
+        heads = sizes.get("num_attention_heads", cls.model_fields["num_attention_heads"].default)
+        if isinstance(hidden, int) and isinstance(heads, int) and hidden > 0 and heads > 0:
+            sizes.setdefault("intermediate_size", -(-hidden * 8 // 3 // 32) * 32)
+            sizes.setdefault("num_key_value_heads", heads)
+            if hidden % heads == 0:
+                sizes.setdefault("head_dim", hidden // heads)
+        if sizes.get("family", "llama3") != "llama3":
+            sizes.setdefault("rope_theta", 10_000.0)
+        return sizes
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ModelSettings":
+        problems = []
+        if self.path is not None:
+            extra = sorted(self.model_fields_set - {"path"})
+            if extra:
+                told = f"{', '.join(extra)}: has no effect beside path, whose config.json holds the sizes"
+                raise ValueError(told)
+            return self
+        if self.hidden_size % self.num_attention_heads and "head_dim" not in self.model_fields_set:
+            problems.append(
+                f"num_attention_heads: {self.num_attention_heads} heads do not divide hidden_size {self.hidden_size}; "
+                "change one, or give head_dim"
+            )
+        if self.head_dim % 2:
+            problems.append(f"head_dim: {self.head_dim} is odd; rotary embeddings turn pairs")
+        if self.num_attention_heads % self.num_key_value_heads:
+            problems.append(
+                f"num_key_value_heads: {self.num_key_value_heads} does not divide "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        if self.family == "llama1" and self.num_key_value_heads != self.num_attention_heads:
+            problems.append("num_key_value_heads: llama1 shares no keys; choose family = 'llama2' or 'llama3'")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class OptimizerSettings(Settings):
+    """How gradients move the weights."""
+
+    name: Literal["adamw"] = "adamw"
+    """The optimizer."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Pull of the matrices towards zero; norms and biases have none."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    """Memory of the gradient and of its square, as shares kept by step."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the root of the squared gradient's memory."""
+
+
+class StageSettings(Settings):
+    """One stage of training: which loss, on which data, for how long."""
+
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$", max_length=60)
+    """Unique name; the kind when absent."""
+    kind: Literal["pretrain", "sft"]
+    """pretrain: every token is a target; sft: the assistant's turns are."""
+    from_: str | None = Field(default=None, alias="from")
+    """Stage or model directory to start from; the stage before when absent."""
+    data: OneOrMore = Field(min_length=1)
+    """Files, folders or patterns; `bundled:FILE` comes with the program, `fetched:NAME/FILE` by `data fetch`."""
+    format: Literal["auto", "jsonl", "json", "text", "csv", "parquet"] = "auto"
+    """How the files are read; `auto` goes by name and content."""
+    validation: OneOrMore = []
+    """Files to measure on; a share of the data is set apart when empty."""
+    validation_fraction: Fraction = 0.02
+    """Share of the data set apart to measure on; 0 measures nothing."""
+    sequence_length: Annotated[int, Field(gt=0, le=1_000_000)] = 256
+    """Tokens a row."""
+    batch_size: Annotated[int, Field(gt=0, le=100_000)] = 32
+    """Rows by optimizer step."""
+    micro_batch_size: PositiveInt | Literal["auto"] = "auto"
+    """Rows computed at once; `auto` takes as many as fit into memory. The result does not depend on it."""
+    steps: PositiveInt | None = None
+    """Length in optimizer steps; one of steps, epochs, tokens."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Length in passes over the data."""
+    tokens: PositiveInt | None = None
+    """Length in tokens."""
+    learning_rate: Annotated[float, Field(gt=0, le=1.0)] = 1e-3
+    """Peak learning rate, reached after the warmup."""
+    min_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Learning rate at the end, as a share of the peak."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warmup."""
+    warmup: NonNegativeInt = 0
+    """Steps over which the learning rate rises from zero."""
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    """Largest gradient norm; longer gradients are shortened to it. 0 leaves them alone."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    isolate_documents: bool = True
+    """Keep documents that share a row from seeing each other."""
+    log_every: PositiveInt = 10
+    """Steps between reports."""
+    evaluate_every: NonNegativeInt = 100
+    """Steps between validations; 0 validates at the start and the end only."""
+    evaluate_batches: PositiveInt = 50
+    """Batches of a validation, at most."""
+    sample_every: NonNegativeInt = 100
+    """Steps between samples; 0 samples at the start and the end only."""
+    prompts: list[str] = []
+    """Texts to continue (pretrain) or questions to answer (sft) as samples."""
+    sample_tokens: PositiveInt = 60
+    """Length of a sample in tokens, at most."""
+    checkpoint_every: NonNegativeInt = 0
+    """Steps between checkpoints; 0 keeps one at most every ten minutes and the one at the end."""
+    keep: PositiveInt = 2
+    """Newest checkpoints that stay on the disk, beside the best."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_it(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not given.get("name") and isinstance(given.get("kind"), str):
+            return {**given, "name": given["kind"]}
+        return given
+
+    @model_validator(mode="after")
+    def _possible(self) -> "StageSettings":
+        problems = []
+        lengths = [key for key in ("steps", "epochs", "tokens") if getattr(self, key) is not None]
+        if len(lengths) != 1:
+            found = " and ".join(lengths) if lengths else "none"
+            problems.append(f"steps: exactly one of steps, epochs and tokens says how long the stage is; found {found}")
+        if self.steps is not None and self.warmup >= self.steps:
+            problems.append(f"warmup: {self.warmup} steps are no less than the stage's {self.steps}")
+        if self.name.lower() in _TAKEN_NAMES or self.name.lower().endswith(_TAKEN_ENDINGS):
+            problems.append(f"name: {self.name!r} is what another file of the run's folder is called; choose another")
+        if self.sequence_length < 2:
+            problems.append("sequence_length: a row needs two tokens at least")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class EvaluateSettings(Settings):
+    """What a finished stage is measured on."""
+
+    questions: OneOrMore = []
+    """Files of {"question", "answer", "language"} whose answers must be met exactly."""
+    stages: list[str] = []
+    """Stages to measure before and after; every stage when empty."""
+    max_new_tokens: PositiveInt = 32
+    """Longest answer in tokens."""
+    verse_samples: NonNegativeInt = 0
+    """Chinese verses to sample and to measure: the share whose lines are all of five or all of seven characters."""
+
+
+class Profile(Settings):
+    """A whole life of a model: one file, one run."""
+
+    description: str = ""
+    """What it makes, in one line."""
+    measured: str = ""
+    """How long it took, on what machine."""
+    run: RunSettings = RunSettings()
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    model: ModelSettings = ModelSettings()
+    stage: list[StageSettings] = Field(min_length=1)
+    """The stages, in order, each begun with [[stage]]."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self, info: ValidationInfo) -> "Profile":
+        if info.context == PARTS_ONLY:
+            return self
+        problems = []
+        seen: set[str] = set()
+        for stage in self.stage:
+            if stage.name in seen:
+                problems.append(f"stage.{stage.name}.name: two stages have this name; give each its own")
+            if stage.from_ is not None and stage.from_ == stage.name:
+                problems.append(f"stage.{stage.name}.from: a stage cannot start from itself")
+            if self.model.path is None and stage.sequence_length > self.model.max_position_embeddings:
+                problems.append(
+                    f"stage.{stage.name}.sequence_length: {stage.sequence_length} is longer than "
+                    f"model.max_position_embeddings {self.model.max_position_embeddings}; raise that or shorten the row"
+                )
+            seen.add(stage.name)
+            measured = not self.evaluate.stages or stage.name in self.evaluate.stages
+            if self.evaluate.verse_samples and measured and not stage.prompts:
+                problems.append(f"stage.{stage.name}.prompts: evaluate.verse_samples needs them to begin verses with")
+        for name in self.evaluate.stages:
+            if name not in seen:
+                problems.append(f"evaluate.stages: there is no stage {name!r}; stages are {', '.join(sorted(seen))}")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self

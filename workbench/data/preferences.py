@@ -1,0 +1,87 @@
+"""Preference pairs in the shapes that data sets come in, made into one: a prompt, a better and a worse answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workbench.data.conversations import alpaca_prompt, to_messages
+from workbench.data.rows import check_text, type_name
+from workbench.tokenizer.chat_template import Message
+
+EXPECTED = 'expected "chosen" and "rejected", with a "prompt" unless both hold the whole conversation'
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What was asked, and two ways to go on: `chosen` is the better."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+
+
+def to_preference(value: object) -> Preference:
+    """The preference pair of a row.
+
+    Raises:
+        ValueError: why the row cannot be used.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"wrong type: found {type_name(value)}, expected an object")
+    if "chosen" not in value or "rejected" not in value:
+        raise ValueError(f"unknown keys: found {', '.join(map(str, value))}; {EXPECTED}")
+    prompt = _prompt(value)
+    chosen, rejected = _answer(value["chosen"], "chosen"), _answer(value["rejected"], "rejected")
+    shared = _shared(chosen, rejected)
+    if prompt and chosen[: len(prompt)] == prompt == rejected[: len(prompt)]:
+        prompt = []  # written in front of both answers as well
+    pair = Preference([*prompt, *chosen[:shared]], chosen[shared:], rejected[shared:])
+    _check(pair)
+    return pair
+
+
+def _prompt(value: Mapping[str, object]) -> list[Message]:
+    if "conversations" in value:
+        prompt = to_messages(value["conversations"])
+    elif "instruction" in value:
+        prompt = [Message(role="user", content=alpaca_prompt(value))]
+    elif isinstance(value.get("prompt"), str):
+        prompt = [Message(role="user", content=_text(value["prompt"], "the prompt"))]
+    else:
+        prompt = to_messages(value["prompt"]) if value.get("prompt") else []
+    system = value.get("system")
+    if system and not (prompt and prompt[0]["role"] == "system"):
+        prompt.insert(0, Message(role="system", content=_text(system, "the system prompt")))
+    return prompt
+
+
+def _answer(answer: object, side: str) -> list[Message]:
+    if isinstance(answer, str) and not answer.lstrip().startswith("[{"):
+        return to_messages([{"role": "assistant", "content": _text(answer, f'"{side}"')}])
+    return to_messages([answer] if isinstance(answer, Mapping) else answer)
+
+
+def _text(text: object, what: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"wrong type: {what} is {type_name(text)}, expected text")
+    check_text(text, what)
+    return text
+
+
+def _shared(chosen: list[Message], rejected: list[Message]) -> int:
+    """How many messages both begin with."""
+    shared = 0
+    for ours, theirs in zip(chosen, rejected, strict=False):
+        if ours != theirs:
+            break
+        shared += 1
+    return shared
+
+
+def _check(pair: Preference) -> None:
+    if not pair.chosen and not pair.rejected:
+        raise ValueError("no difference: chosen and rejected are the same")
+    for side, messages in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+        if not messages or messages[-1]["role"] != "assistant":
+            raise ValueError(f"no answer: {side} does not end with the assistant")
+    if not any(message["role"] == "user" for message in pair.prompt):
+        raise ValueError("no prompt: nothing was asked before the answers")

@@ -1,0 +1,54 @@
+"""The report of a run, for people (report.md) and as data (report.json), from the files of its directory alone."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from workbench.atomic import write_atomically
+from workbench.evaluation.card import run_card
+from workbench.evaluation.run_facts import RunFacts, gather
+
+
+def write_report(run_directory: Path) -> Path:
+    """Write report.md and report.json into the run directory, however far the run came; gives the path of the first.
+
+    Raises:
+        RunError: the directory holds no run.
+    """
+    facts = gather(run_directory)
+    data = json.dumps(report_data(facts), ensure_ascii=False, indent=1)
+    write_atomically(run_directory / "report.json", data + "\n")
+    write_atomically(run_directory / "report.md", run_card(facts))
+    return run_directory / "report.md"
+
+
+def report_data(facts: RunFacts) -> dict[str, Any]:
+    """The report as data; a number that is not finite is null."""
+    stages = [
+        {
+            "name": stage.name,
+            "kind": stage.kind,
+            "steps": stage.steps,
+            "tokens": stage.tokens,
+            "seconds": stage.seconds,
+            "tokens_per_second": stage.tokens_per_second,
+            "before": _finite(stage.before),
+            "after": _finite(stage.after),
+        }
+        for stage in facts.stages.values()
+    ]
+    return {
+        "stages": stages,
+        "scores": _finite(facts.scores),
+        "seconds": facts.seconds,
+        "device": facts.device,
+        "versions": facts.resolved.get("versions", {}),
+    }
+
+
+def _finite(measures: dict[str, float]) -> dict[str, float | None]:
+    return {
+        name: value if isinstance(value, int | float) and math.isfinite(value) else None
+        for name, value in measures.items()
+    }

@@ -1,0 +1,386 @@
+"""One stage of a run: its data, the model it starts from, its training, its result."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from workbench import events
+from workbench.bundled import find_data
+from workbench.config import Profile, StageSettings
+from workbench.control import Control
+from workbench.data.loader import Loader
+from workbench.data.shards import BadRow, DataSettings, PreparedData, prepare
+from workbench.data.stores import TokenStore
+from workbench.errors import DeviceError, ModelError
+from workbench.estimate import choose_micro_batch_size, count_parameters, train_flops_per_token
+from workbench.evaluation.perplexity import evaluate_loss
+from workbench.evaluation.samples import answer_prompt, continue_prompt
+from workbench.job_plan import StageResult, check_lineage, fingerprint, learning_settings, read_result, write_result
+from workbench.locations import tokenised_folder
+from workbench.model.configuration import ModelConfig, model_config
+from workbench.model.initialize import initialize
+from workbench.model.precision import autocast
+from workbench.model.transformer import Transformer
+from workbench.model.weights import load_model
+from workbench.runs.metrics import read_metrics
+from workbench.runs.store import RunDirectory, StageDirectory
+from workbench.tokenizer.tokenizer import Tokenizer
+from workbench.training.checkpoint import load_resume, save_result
+from workbench.training.probe import Measured, Sample
+from workbench.training.trainer import Machine, Shelf, Trainer
+
+ROWS_ANNOUNCED = 5  # bad rows told one by one; the rest are counted
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What a stage starts from.
+
+    Args:
+        directory: a model directory; None starts from random weights.
+        fingerprint: of all that it was made from.
+        stages: name and kind of every stage so far, for the lineage.
+        base: where the first weights came from; None when they were random.
+        scores: of the parent, to compare with.
+    """
+
+    directory: Path | None
+    fingerprint: str
+    stages: tuple[dict[str, str], ...]
+    base: str | None
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every stage of a run shares."""
+
+    profile: Profile
+    run: RunDirectory
+    tokenizer: Tokenizer
+    device: torch.device
+    precision: Any
+    compile: bool
+    emitter: events.Emitter
+    control: Control
+    should_stop: Callable[[], bool]
+
+
+class LookAtModel:
+    """The trainer's probe: validation loss, and the profile's prompts continued or answered."""
+
+    def __init__(self, setting: Setting, stage: StageSettings, validation: TokenStore | None) -> None:
+        self._setting, self._stage = setting, stage
+        self._tokenizer, self._seed = setting.tokenizer, setting.profile.run.seed
+        self._loader = None
+        if validation is not None and validation.tokens > 1:
+            self._loader = make_loader(validation, stage, seed=0, shuffle=False)
+
+    def validate(self, model: Transformer) -> Measured | None:
+        """The loss on the validation rows."""
+        if self._loader is None:
+            return None
+        batches = self._loader.validation_batches(self._stage.batch_size, self._stage.evaluate_batches)
+        precision = autocast(self._setting.device, self._setting.precision)
+        loss = evaluate_loss(model, batches, self._tokenizer.byte_lengths(), precision)
+        return Measured(loss.nats_per_token, loss.perplexity, loss.bits_per_byte)
+
+    def sample(self, model: Transformer) -> list[Sample]:
+        """Each prompt with the run's own seed, so that samples of different steps compare."""
+        make = answer_prompt if self._stage.kind == "sft" else continue_prompt
+        return [
+            Sample(
+                prompt,
+                make(model, self._tokenizer, prompt, seed=self._seed, max_new_tokens=self._stage.sample_tokens),
+                self._seed,
+            )
+            for prompt in self._stage.prompts
+        ]
+
+
+class StageRun:
+    """A stage whose data is ready: `run` trains it, from the start or from its newest checkpoint.
+
+    Args:
+        micro_batch_size: what an earlier start of this run decided; None decides now.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        stage: StageSettings,
+        parent: Parent,
+        data: PreparedData,
+        micro_batch_size: int | None,
+    ) -> None:
+        self.setting, self.stage, self.parent, self.data = setting, stage, parent, data
+        self.directory = setting.run.stage(stage.name)
+        self.loader = make_loader(data.train, stage, seed=setting.profile.run.seed)
+        self.steps = stage_steps(stage, self.loader.steps_per_epoch)
+        self.inputs = fingerprint(learning_settings(stage), data.fingerprint, parent.fingerprint)
+        self.fingerprint = fingerprint(self.inputs, self.steps)
+        self.stages = (*parent.stages, {"name": stage.name, "kind": stage.kind})
+        self.trainer: Trainer | None = None
+        checkpoint = self.directory.newest_checkpoint()
+        self.checkpoint = checkpoint.path if checkpoint is not None else None
+        if self.checkpoint is not None:
+            check_lineage(self.checkpoint, self.inputs, setting.run, stage.name)
+        self.model = self._model()
+        self.micro_batch_size = self._micro_batch_size(micro_batch_size)
+
+    def run(self) -> bool:
+        """Train to the last step or to a stop; True when the last step was taken."""
+        self.trainer = trainer = self._make_trainer()
+        if self.checkpoint is not None:
+            state = load_resume(self.checkpoint, self.model, trainer.optimizer)
+            trainer.go_on_from(state, *self._last_looks())
+        self._announce_start(trainer)
+        return trainer.run()
+
+    def result(self, scores: dict[str, float], evaluation: str) -> StageResult:
+        """Save the trained model as the stage's result, then put it on record."""
+        assert self.trainer is not None, "run comes first"
+        save_result(self.directory.model, self.model, self.setting.tokenizer, self._lineage())
+        validations = _validations(self.directory)
+        first, last = (validations[0], validations[-1]) if validations else ({}, {})
+        result = StageResult(
+            fingerprint=self.fingerprint,
+            steps=self.steps,
+            tokens=self.trainer.tokens,
+            seconds=self.trainer.seconds,
+            before={**first, **self.parent.scores},
+            after={**last, **scores},
+            evaluation=evaluation,
+        )
+        write_result(self.directory, result)
+        return result
+
+    def _model(self) -> Transformer:
+        setting = self.setting
+        directory = self.checkpoint or self.parent.directory
+        if directory is not None:
+            model = load_model(directory, device=setting.device)
+            check_vocabulary(model, setting.tokenizer, directory)
+            return model
+        tokenizer = setting.tokenizer
+        config = model_config(
+            setting.profile.model,
+            tokenizer.vocab_size,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=(tokenizer.eos_token_id, *sorted(tokenizer.stop_token_ids - {tokenizer.eos_token_id})),
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        model = Transformer(config)
+        initialize(model, setting.profile.run.seed)
+        return model.to(setting.device)
+
+    def _micro_batch_size(self, decided: int | None) -> int:
+        if self.stage.micro_batch_size != "auto":
+            return min(self.stage.micro_batch_size, self.stage.batch_size)
+        if decided is not None:
+            return decided
+        config, stage = self.model.config, self.stage
+        room = free_memory(self.setting.device)
+        return choose_micro_batch_size(config, config.vocab_size, stage.sequence_length, stage.batch_size, room)
+
+    def _make_trainer(self) -> Trainer:
+        setting, directory, keep = self.setting, self.directory, self.stage.keep
+        directory.checkpoints_path.mkdir(parents=True, exist_ok=True)
+        directory.remove_leftovers()
+        return Trainer(
+            model=self.model,
+            tokenizer=setting.tokenizer,
+            loader=self.loader,
+            settings=self.stage,
+            steps=self.steps,
+            machine=Machine(setting.precision, self.micro_batch_size, setting.compile),
+            probe=LookAtModel(setting, self.stage, self.data.validation),
+            shelf=Shelf(self._lineage(), directory.checkpoint_path, lambda: _prune(directory, keep)),
+            emitter=setting.emitter,
+            control=setting.control,
+            poll=setting.should_stop,
+        )
+
+    def _lineage(self) -> dict[str, Any]:
+        return {
+            "run": self.setting.run.name,
+            "base": self.parent.base,
+            "stages": list(self.stages),
+            "inputs": self.inputs,
+            "data": self.data.fingerprint,
+        }
+
+    def _last_looks(self) -> tuple[int, int]:
+        """The last steps whose validation and samples are on record."""
+        validated = [record["step"] for record in read_metrics(self.directory.metrics) if "val_loss" in record]
+        sampled = [record["step"] for record in read_metrics(self.directory.samples)]
+        return max(validated, default=-1), max(sampled, default=-1)
+
+    def _announce_start(self, trainer: Trainer) -> None:
+        config, stage = self.model.config, self.stage
+        parameters = count_parameters(config, config.vocab_size).total
+        self.setting.emitter.emit(
+            events.StageStarted(
+                stage=stage.name,
+                kind=stage.kind,
+                step=trainer.step,
+                steps=self.steps,
+                parameters=parameters,
+                trained_parameters=parameters,
+                vocab_size=config.vocab_size,
+                tokens_per_step=stage.batch_size * stage.sequence_length,
+                flops_per_token=train_flops_per_token(config, config.vocab_size, stage.sequence_length),
+                micro_batch_size=self.micro_batch_size,
+            )
+        )
+
+
+def finished_result(setting: Setting, stage: StageSettings, parent: Parent, data: PreparedData) -> StageResult | None:
+    """The stage's result where it stands with the same settings, data, parent and length."""
+    result = read_result(setting.run.stage(stage.name))
+    inputs = fingerprint(learning_settings(stage), data.fingerprint, parent.fingerprint)
+    steps = stage_steps(stage, make_loader(data.train, stage, setting.profile.run.seed).steps_per_epoch)
+    return result if result is not None and result.fingerprint == fingerprint(inputs, steps) else None
+
+
+def stage_steps(stage: StageSettings, steps_per_epoch: int) -> int:
+    """The stage's length in optimizer steps."""
+    if stage.steps is not None:
+        return stage.steps
+    if stage.tokens is not None:
+        return math.ceil(stage.tokens / (stage.batch_size * stage.sequence_length))
+    assert stage.epochs is not None, "a profile gives one of the three"
+    return max(1, round(stage.epochs * steps_per_epoch))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a stage may use."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
+def check_memory(config: ModelConfig, device: torch.device) -> None:
+    """Refuse a model that this machine could never train, before hours go into trying.
+
+    Raises:
+        DeviceError: its weights, their gradients and AdamW's two memories alone are more than there is.
+    """
+    parameters = count_parameters(config, config.vocab_size).total
+    total = psutil.virtual_memory().total
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+    if 16 * parameters > total:
+        needed = f"{parameters:,} parameters need {16 * parameters / 1e9:,.0f} GB to be trained"
+        raise DeviceError("model", f"{needed}, this machine has {total / 1e9:,.0f} GB", "make the model smaller")
+
+
+def check_vocabulary(model: Transformer, tokenizer: Tokenizer, directory: Path) -> None:
+    """Refuse a model whose embeddings do not fit the run's tokenizer: its ids would mean other text.
+
+    Raises:
+        ModelError: with both sizes.
+    """
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ModelError(
+            str(directory),
+            f"has {model.config.vocab_size} embeddings, the tokenizer {tokenizer.vocab_size} tokens",
+            "set tokenizer.path to the directory the model came with",
+        )
+
+
+def _validations(directory: StageDirectory) -> list[dict[str, float]]:
+    """Every validation of the stage, oldest first."""
+    keys = ("val_loss", "val_perplexity", "val_bits_per_byte")
+    records = read_metrics(directory.metrics)
+    return [{key: record[key] for key in keys} for record in records if record.get("val_loss") is not None]
+
+
+def _prune(directory: StageDirectory, keep: int) -> None:
+    directory.prune_checkpoints(keep)
+
+
+def prepare_data(setting: Setting, stage: StageSettings) -> PreparedData | None:
+    """The stage's data as tokens, from the cache when it is there; None when stopped on the way."""
+    start, announced = time.monotonic(), 0
+
+    def on_progress(done: int, total: int | None) -> None:
+        setting.emitter.emit(
+            events.WorkProgressed(stage=stage.name, task="reading the data", done=done, total=total, unit="bytes")
+        )
+
+    def on_bad_row(row: BadRow) -> None:
+        nonlocal announced
+        announced += 1
+        if announced <= ROWS_ANNOUNCED:
+            setting.emitter.emit(
+                events.RowRejected(stage=stage.name, file=str(row.file), line=row.line, reason=row.reason)
+            )
+
+    data = prepare(
+        data_files(stage.data),
+        stage.kind,
+        setting.tokenizer,
+        DataSettings(
+            format=stage.format,
+            sequence_length=stage.sequence_length,
+            validation_fraction=stage.validation_fraction,
+            validation_files=data_files(stage.validation),
+            seed=setting.profile.run.seed,
+        ),
+        tokenised_folder(),
+        on_progress=on_progress,
+        on_bad_row=on_bad_row,
+        should_stop=setting.should_stop,
+    )
+    if data is not None:
+        _announce_data(setting, stage, data, time.monotonic() - start)
+    return data
+
+
+def data_files(references: list[str]) -> list[Path]:
+    """The files behind the `data` entries of a profile that was already found complete."""
+    return [file for reference in references for file in find_data(reference, [Path.cwd()])]
+
+
+def make_loader(store: TokenStore, stage: StageSettings, seed: int, shuffle: bool = True) -> Loader:
+    """Batches of a stage: pretraining cuts documents as they come, fine-tuning keeps conversations whole."""
+    return Loader(
+        store,
+        sequence_length=stage.sequence_length,
+        batch_size=stage.batch_size,
+        seed=seed,
+        shuffle=shuffle,
+        packing="stream" if stage.kind == "pretrain" else "whole",
+        isolate_documents=stage.isolate_documents,
+    )
+
+
+def _announce_data(setting: Setting, stage: StageSettings, data: PreparedData, seconds: float) -> None:
+    setting.emitter.emit(
+        events.DataReady(
+            stage=stage.name,
+            documents=data.documents,
+            validation_documents=data.validation.documents if data.validation is not None else 0,
+            tokens=data.tokens,
+            tokens_trained=data.tokens_trained,
+            rows_read=data.rows_read,
+            rows_rejected=data.rows_rejected,
+            documents_truncated=data.truncated,
+            from_cache=data.from_cache,
+            seconds=seconds,
+        )
+    )
+    if data.rows_rejected:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in data.reasons.items())
+        message = f"{data.rows_rejected} of {data.rows_read} rows cannot be used: {reasons}"
+        setting.emitter.emit(events.Warned(stage=stage.name, message=message))
+    if data.truncated:
+        message = f"{data.truncated} documents are longer than sequence_length {stage.sequence_length}, and cut there"
+        setting.emitter.emit(events.Warned(stage=stage.name, message=message))

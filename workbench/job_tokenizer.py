@@ -1,0 +1,129 @@
+"""The tokenizer of a run: loaded, found from an earlier start, or trained on the stages' own text."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from workbench import events
+from workbench.config import Profile
+from workbench.data.conversations import to_conversation, to_text
+from workbench.data.rows import Format
+from workbench.data.sources import BadRow, read_rows
+from workbench.errors import TokenizerError
+from workbench.job_stage import data_files
+from workbench.runs.store import RunDirectory
+from workbench.tokenizer.bpe import train_tokenizer
+from workbench.tokenizer.tokenizer import Tokenizer
+
+
+def make_tokenizer(
+    profile: Profile, run: RunDirectory, emitter: events.Emitter, should_stop: Callable[[], bool]
+) -> Tokenizer | None:
+    """The run's tokenizer, saved in its folder; None when stopped on the way.
+
+    Raises:
+        TokenizerError: it cannot be loaded, or there is no text to train on.
+    """
+    start = time.monotonic()
+    given = profile.tokenizer.path or profile.model.path
+    if (run.tokenizer_path / "tokenizer.json").is_file():
+        tokenizer = Tokenizer.load(run.tokenizer_path)
+    elif given is not None:
+        tokenizer = Tokenizer.load(Path(given))
+        _keep(tokenizer, run.tokenizer_path)
+    else:
+        sources = tokenizer_sources(profile)
+        stride = sample_stride(profile, sources)
+        if stride > 1:
+            message = f"the tokenizer looks at one row in {stride}: the text is larger than tokenizer.sample_bytes"
+            emitter.emit(events.Warned(stage="", message=message))
+        trained = train_tokenizer(
+            profile.tokenizer,
+            tokenizer_texts(sources, stride),
+            on_progress=lambda task, done, total: emitter.emit(
+                events.WorkProgressed(stage="", task=f"tokenizer: {task}", done=done, total=total, unit="")
+            ),
+            should_stop=should_stop,
+        )
+        if trained is None:
+            return None
+        tokenizer = trained
+        _keep(tokenizer, run.tokenizer_path)
+    sample = tokenizer.training_sample
+    emitter.emit(
+        events.TokenizerReady(
+            kind=tokenizer.kind,
+            vocab_size=tokenizer.vocab_size,
+            bytes_per_token=sample.bytes_per_token if sample is not None else None,
+            seconds=time.monotonic() - start,
+        )
+    )
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that the tokenizer learns from; `kind` is that of its stage, empty for the tokenizer's own data."""
+
+    file: Path
+    format: Format | Literal["auto"]
+    kind: str
+
+
+def tokenizer_sources(profile: Profile) -> list[Source]:
+    """The files that the tokenizer learns from: its own data, or that of every stage.
+
+    Raises:
+        TokenizerError: there are none.
+    """
+    own = [Source(file, "auto", "") for file in data_files(profile.tokenizer.data)]
+    sources = own or [
+        Source(file, stage.format, stage.kind) for stage in profile.stage for file in data_files(stage.data)
+    ]
+    if not sources:
+        raise TokenizerError("tokenizer.data", "there is no text to train on", "name files")
+    return sources
+
+
+def sample_stride(profile: Profile, sources: list[Source]) -> int:
+    """Every how many rows one is looked at, so that larger text is sampled throughout and not at its head."""
+    if profile.tokenizer.kind == "characters":
+        return 1  # each character must be met
+    return max(1, -(-sum(source.file.stat().st_size for source in sources) // profile.tokenizer.sample_bytes))
+
+
+def tokenizer_texts(sources: list[Source], stride: int) -> Iterator[str]:
+    """Every `stride`-th text of the sources."""
+    for source in sources:
+        for number, row in enumerate(read_rows(source.file, source.format)):
+            if number % stride == 0 and not isinstance(row, BadRow):
+                yield from _texts(row.value, source.kind)
+
+
+def _texts(value: object, kind: str) -> Iterator[str]:
+    """The text of a row; a row that cannot be read as data is told of where the stage reads it."""
+    if kind != "sft":
+        try:
+            yield to_text(value)
+            return
+        except ValueError:
+            if kind == "pretrain":
+                return
+    try:
+        conversation = to_conversation(value)
+    except ValueError:
+        return
+    for message in conversation.messages:
+        yield message["content"]
+
+
+def _keep(tokenizer: Tokenizer, directory: Path) -> None:
+    """Save to a folder beside, then give it its name: a half-written tokenizer must never be found."""
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    tokenizer.save(partial)
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.rename(directory)

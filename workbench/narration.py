@@ -1,0 +1,194 @@
+"""Events as lines of a log, and numbers as short text for people."""
+
+import time
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Literal
+
+from workbench import events
+
+Tone = Literal["plain", "good", "warning", "error", "quiet"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a run's log. `text` is data, never markup."""
+
+    at: float
+    what: str
+    text: str
+    tone: Tone = "plain"
+
+    def __str__(self) -> str:
+        return f"{time.strftime('%H:%M:%S', time.localtime(self.at))}  {self.what:<9} {self.text}"
+
+
+def count(value: float) -> str:
+    """A count in at most five characters: 950, 4.1k, 29.9M."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.99995:
+            return f"{value / size:.3g}{letter}" if abs(value) < 999.5 * size else f"{value / size:.0f}{letter}"
+    return f"{value:.0f}"
+
+
+def size(value: float) -> str:
+    """A size in bytes in binary units: 240 MiB, 1.4 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" or abs(value) >= 100 else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time in two units: 42 s, 3 m 20 s, 3 h 24 m, 2 d 4 h; a dash where it is not known."""
+    if seconds is None or not 0 <= seconds < 1e9:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} m"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def ago(seconds: float) -> str:
+    """How long since, in one unit: now, 40 s, 5 m, 2 h, 3 d."""
+    if seconds < 10:
+        return "now"
+    for limit, unit, letter in ((60, 1, "s"), (3600, 60, "m"), (86400, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds // unit:.0f} {letter}"
+    return f"{seconds // 86400:.0f} d"
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A number in a few characters; a dash where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.{digits - 1}e}"
+
+
+def rate(value: float | None) -> str:
+    """A learning rate: 3.00e-4."""
+    if value is None:
+        return "-"
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if value else "0"
+
+
+@singledispatch
+def narrate(event: events.Event) -> Line | None:
+    """One line about `event`, or None where the log need not tell it."""
+    return None
+
+
+@narrate.register
+def _(event: events.RunStarted) -> Line:
+    verb = "goes on" if event.resumed else "starts"
+    stages = ", ".join(event.stages)
+    return Line(event.at, "run", f"{event.run} {verb}: {stages} on {event.device} in {event.precision}", "good")
+
+
+@narrate.register
+def _(event: events.TokenizerReady) -> Line:
+    ratio = f", {event.bytes_per_token:.2f} bytes by token" if event.bytes_per_token else ""
+    return Line(event.at, "tokenizer", f"{event.kind}, {event.vocab_size:,} entries{ratio}, {duration(event.seconds)}")
+
+
+@narrate.register
+def _(event: events.DataReady) -> Line:
+    source = "from cache" if event.from_cache else f"in {duration(event.seconds)}"
+    rejected = f", {event.rows_rejected:,} of {event.rows_read:,} rows rejected" if event.rows_rejected else ""
+    text = f"{event.stage}: {event.documents:,} documents, {count(event.tokens)} tokens{rejected}, {source}"
+    return Line(event.at, "data", text, "warning" if event.rows_rejected else "plain")
+
+
+@narrate.register
+def _(event: events.RowRejected) -> Line:
+    return Line(event.at, "row", f"{event.file}:{event.line}: {event.reason}", "warning")
+
+
+@narrate.register
+def _(event: events.StageStarted) -> Line:
+    at = f" at step {event.step:,}" if event.step else ""
+    return Line(
+        event.at, "stage", f"{event.stage} starts{at}: {event.steps:,} steps, {count(event.parameters)} parameters"
+    )
+
+
+@narrate.register
+def _(event: events.StageSkipped) -> Line:
+    return Line(event.at, "stage", f"{event.stage} stands: {event.reason}", "quiet")
+
+
+@narrate.register
+def _(event: events.StepFinished) -> Line:
+    text = (
+        f"{event.step:,}  loss {figure(event.loss)}  lr {rate(event.learning_rate)}"
+        f"  norm {figure(event.grad_norm, 2)}  {count(event.tokens_per_second)} tok/s"
+    )
+    return Line(event.at, "step", text, "quiet")
+
+
+@narrate.register
+def _(event: events.Validated) -> Line:
+    best = "  best" if event.best else ""
+    figures = (
+        f"val {figure(event.val_loss)}  ppl {event.val_perplexity:.4g}  {figure(event.val_bits_per_byte)} bits/byte"
+    )
+    return Line(event.at, "evaluate", f"{event.step:,}  {figures}{best}", "good" if event.best else "plain")
+
+
+@narrate.register
+def _(event: events.CheckpointSaved) -> Line:
+    return Line(event.at, "save", f"step {event.step:,}  {size(event.size_bytes)} in {event.seconds:.1f} s")
+
+
+@narrate.register
+def _(event: events.LearningRateChanged) -> Line:
+    return Line(event.at, "rate", f"peak learning rate is {rate(event.learning_rate)} from step {event.step:,}")
+
+
+@narrate.register
+def _(event: events.Paused) -> Line:
+    return Line(event.at, "pause", f"waiting at step {event.step:,}", "warning")
+
+
+@narrate.register
+def _(event: events.Resumed) -> Line:
+    return Line(event.at, "pause", f"going on from step {event.step:,}")
+
+
+@narrate.register
+def _(event: events.StageFinished) -> Line:
+    text = f"{event.stage} done: {event.steps:,} steps, {count(event.tokens)} tokens in {duration(event.seconds)}"
+    return Line(event.at, "stage", text, "good")
+
+
+@narrate.register
+def _(event: events.Scored) -> Line:
+    scores = "  ".join(f"{name} {value:.1%}" for name, value in event.scores.items())
+    return Line(event.at, "score", f"{event.stage}: {scores}", "good")
+
+
+@narrate.register
+def _(event: events.Warned) -> Line:
+    return Line(event.at, "warning", event.message, "warning")
+
+
+@narrate.register
+def _(event: events.RunStopped) -> Line:
+    return Line(event.at, "run", f"{event.run} stopped at step {event.step:,} of {event.stage}, saved", "warning")
+
+
+@narrate.register
+def _(event: events.RunFinished) -> Line:
+    return Line(event.at, "run", f"{event.run} is done in {duration(event.seconds)}", "good")
+
+
+@narrate.register
+def _(event: events.RunFailed) -> Line:
+    return Line(event.at, "run", f"{event.run} failed: {event.message}", "error")

@@ -1,0 +1,255 @@
+"""Every action a person can take on the screens, declared once.
+
+Key bindings, the footer, the palette, the help and the `[keymap]` of the user's configuration are all made from
+this table, so they cannot disagree.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a person can do.
+
+    Args:
+        id: SCOPE.NAME, the stable name that a keymap uses.
+        keys: comma-separated keys; empty for actions of the palette only.
+        run: the Textual action it runs, such as `pause` for `action_pause` of the screen or `app.go('home')`.
+        label: one or two words for the footer.
+        tooltip: one sentence for the palette and the help.
+        footer: whether the footer names it.
+        palette: whether the palette offers it; movements within a widget do not belong there.
+        priority: taken before the focused widget sees the key.
+    """
+
+    id: str
+    keys: str
+    run: str
+    label: str
+    tooltip: str
+    footer: bool = True
+    palette: bool = True
+    priority: bool = False
+
+    @property
+    def scope(self) -> str:
+        """The screen or widget kind it belongs to."""
+        return self.id.partition(".")[0]
+
+
+MODES: dict[str, str] = {"home": "Home", "data": "Data", "profile": "Profile", "train": "Train", "chat": "Chat"}
+"""The screens by mode name, in the order of their digits."""
+
+_EVERYWHERE = (
+    *(
+        Action(
+            f"app.{mode}",
+            f"{digit},alt+{digit}",
+            f"app.go('{mode}')",
+            title,
+            f"Go to the {title} screen.",
+            footer=False,
+        )
+        for digit, (mode, title) in enumerate(MODES.items(), start=1)
+    ),
+    Action("app.help", "question_mark,f1", "app.help", "Help", "Explain this screen and its keys."),
+    Action(
+        "app.palette",
+        "ctrl+p",
+        "app.command_palette",
+        "Commands",
+        "Find any command by name.",
+        palette=False,
+        priority=True,
+    ),
+    Action("app.quit", "ctrl+q,q", "app.quit", "Quit", "Leave; asks when work would be lost."),
+    Action("app.log", "ctrl+l", "app.log_drawer", "Log", "Full log of the run on Train.", footer=False),
+    Action(
+        "app.outward",
+        "escape",
+        "screen.outward",
+        "Back",
+        "Leave the field or filter; go home.",
+        footer=False,
+        palette=False,
+    ),
+    Action("app.theme", "", "app.change_theme", "Theme", "Choose the colours."),
+    Action("app.screenshot", "", "app.screenshot", "Screenshot", "Save a picture of the screen as SVG."),
+    Action(
+        "app.suspend",
+        "",
+        "app.suspend_process",
+        "Suspend",
+        "Put the workbench in the background of the shell (fg brings it back).",
+    ),
+)
+
+_LIST = (
+    Action("list.down", "down,j", "cursor_down", "Down", "Move down.", footer=False, palette=False),
+    Action("list.up", "up,k", "cursor_up", "Up", "Move up.", footer=False, palette=False),
+    Action("list.first", "home,g", "first", "First", "Go to the first line.", footer=False, palette=False),
+    Action("list.last", "end,G", "last", "Last", "Go to the last line.", footer=False, palette=False),
+    Action("list.page_down", "pagedown", "page_down", "Page down", "Move a page down.", footer=False, palette=False),
+    Action("list.page_up", "pageup", "page_up", "Page up", "Move a page up.", footer=False, palette=False),
+)
+
+_HOME = (
+    Action("home.open", "enter", "open_run", "Open", "Watch the selected run on the Train screen."),
+    Action("home.new", "n", "new_run", "New", "Start a run from one of the profiles that come with the workbench."),
+    Action("home.resume", "r", "resume_run", "Resume", "Go on with a stopped run from its newest checkpoint."),
+    Action("home.chat", "c", "chat", "Chat", "Talk to the selected run's newest model."),
+    Action("home.filter", "slash", "filter", "Filter", "Show only the runs whose name contains a text."),
+    Action("home.delete", "d", "delete_run", "Delete", "Move the selected run to the trash."),
+    Action("home.undo", "u", "undo_delete", "Undo", "Bring the last deleted run back."),
+    Action("home.copy", "y", "copy", "Copy", "Copy the selected run's folder to the clipboard.", footer=False),
+)
+
+_TRAIN = (
+    Action("train.pause", "p", "pause", "Pause", "Let training wait at the next step."),
+    Action("train.continue", "p", "continue", "Continue", "Let the paused training go on."),
+    Action("train.resume", "r", "resume_run", "Resume", "Go on from the newest checkpoint."),
+    Action("train.stop", "x", "stop", "Stop", "End the run after this step, saved."),
+    Action("train.checkpoint", "c", "checkpoint", "Save", "Save a checkpoint now."),
+    Action("train.evaluate", "e", "evaluate", "Eval", "Measure the validation loss now."),
+    Action("train.sample", "g", "sample", "Sample", "Continue the stage's prompts now."),
+    Action("train.next_chart", "n", "next_chart", "Chart", "Next chart, where only one fits."),
+    Action("train.log_axis", "l", "log_axis", "Log axis", "Logarithmic loss axis, or linear."),
+    Action("train.smoothing", "v", "smoothing", "Smooth", "Smooth curves: none, some, much."),
+    Action("train.zoom_in", "plus,equals_sign", "zoom(0.5)", "Zoom in", "Show half as many steps.", footer=False),
+    Action("train.zoom_out", "minus", "zoom(2.0)", "Zoom out", "Show twice as many steps.", footer=False),
+    Action("train.zoom_reset", "0", "reset_zoom", "All", "Show the whole curve.", footer=False),
+    Action("train.pan_left", "left", "pan(-0.5)", "Earlier", "See earlier steps, when zoomed.", footer=False),
+    Action("train.pan_right", "right", "pan(0.5)", "Later", "See later steps, when zoomed.", footer=False),
+    Action(
+        "train.maximise",
+        "enter",
+        "maximise",
+        "Maximise",
+        "Focused pane on the whole screen.",
+        footer=False,
+    ),
+    Action(
+        "train.older", "comma", "browse_samples(-1)", "Older sample", "Show the sample before this one.", footer=False
+    ),
+    Action(
+        "train.newer", "full_stop", "browse_samples(1)", "Newer sample", "Show the sample after this one.", footer=False
+    ),
+    Action(
+        "train.stage_before",
+        "left_square_bracket",
+        "browse_stages(-1)",
+        "Stage before",
+        "Show the stage before this one.",
+        footer=False,
+    ),
+    Action(
+        "train.stage_after",
+        "right_square_bracket",
+        "browse_stages(1)",
+        "Stage after",
+        "Show the stage after this one.",
+        footer=False,
+    ),
+    Action("train.copy", "y", "copy", "Copy", "Copy the sample, or focused figures.", footer=False),
+)
+
+_DATA = (
+    Action("data.view", "t", "next_view", "View", "Show the row as turns, as tokens with the loss mask, or raw."),
+    Action("data.sources", "f9", "sources", "Sources", "Go to the list of files."),
+    Action("data.add", "a", "add_source", "Add", "Add a file or folder by its path."),
+    Action("data.search", "slash", "search", "Search", "Find a text in every row of the file."),
+    Action("data.go", "g", "go_to_row", "Go to", "Go to a row by its number."),
+    Action("data.lint", "f", "findings", "Findings", "Look for duplicates, empty answers and other flaws."),
+    Action("data.tokenizer", "T", "choose_tokenizer", "Tokenizer", "Choose whose tokenizer cuts the rows."),
+    Action("data.ids", "i", "toggle_ids", "Ids", "Show the number of each token, or hide it.", footer=False),
+    Action("data.next", "n", "next_match(1)", "Next", "Go to the next row that was found.", footer=False),
+    Action("data.previous", "N", "next_match(-1)", "Previous", "Go to the row found before.", footer=False),
+    Action("data.length", "s", "row_length", "Row length", "Say how many tokens a row takes.", footer=False),
+    Action("data.rescan", "r", "rescan", "Rescan", "Look for files anew and read this one again.", footer=False),
+    Action("data.copy", "y", "copy", "Copy", "Copy the row as it is shown.", footer=False),
+)
+
+_PROFILE = (
+    Action("profile.run", "f5", "run", "Run", "Start a run of this profile as it stands, saved or not."),
+    Action("profile.save", "ctrl+s,f2", "save", "Save", "Save the profile; a bundled one as a copy.", priority=True),
+    Action("profile.text", "f3", "toggle_text", "Form/TOML", "Go from the form to the text, and back."),
+    Action("profile.check", "f4", "check", "Check", "Check every setting, every file, memory and disk."),
+    Action("profile.open", "f9,o", "choose_profile", "Open", "Choose another profile, bundled or a file."),
+    Action("profile.diff", "f6", "diff", "Diff", "Show what was changed since the profile was opened or saved."),
+    Action("profile.undo", "ctrl+z", "undo", "Undo", "Take the last change back.", priority=True),
+    Action("profile.redo", "ctrl+y", "redo", "Redo", "Make the change again.", footer=False, priority=True),
+    Action("profile.default", "f8", "use_default", "Default", "Let the default of the focused setting hold."),
+    Action("profile.add", "a", "add_stage", "Add stage", "Add a stage behind the one that is shown."),
+    Action("profile.remove", "d", "remove_stage", "Remove stage", "Remove the stage that is shown.", footer=False),
+    Action("profile.earlier", "K", "move_stage(-1)", "Stage earlier", "Run this stage before its neighbour.", False),
+    Action("profile.later", "J", "move_stage(1)", "Stage later", "Run this stage behind its neighbour.", False),
+    Action("profile.before", "left_square_bracket", "browse(-1)", "Part before", "Show the part before.", False),
+    Action("profile.after", "right_square_bracket", "browse(1)", "Next part", "Show the next part.", False),
+)
+
+_CHAT = (
+    Action(
+        "chat.stop",
+        "ctrl+x",
+        "stop_answer",
+        "Stop",
+        "End the answer that is being written; esc does so too.",
+        priority=True,
+    ),
+    Action("chat.again", "ctrl+r", "again", "Again", "Answer the last message anew.", priority=True),
+    Action("chat.edit", "ctrl+e", "edit", "Edit", "Change the last message and send it again.", priority=True),
+    Action("chat.new", "ctrl+n", "new_chat", "New", "Begin a new conversation.", priority=True),
+    Action("chat.models", "f9", "models", "Models", "Choose a model or checkpoint to talk to."),
+    Action("chat.sampling", "f2", "sampling", "Sampling", "Change temperature, top-p, seed, system prompt."),
+    Action("chat.renew", "f5", "renew", "As it is now", "Take the model in training as it stands now."),
+    Action("chat.copy", "f6", "copy_answer", "Copy", "Copy the last answer.", footer=False),
+    Action("chat.message", "m", "message", "Write", "Go to the message field.", footer=False),
+)
+
+ACTIONS: tuple[Action, ...] = (*_EVERYWHERE, *_LIST, *_HOME, *_DATA, *_PROFILE, *_TRAIN, *_CHAT)
+PINNED_IDS = ("app.help", "app.palette", "app.quit")
+"""Actions that the footer keeps at its right end, on every screen."""
+
+
+def actions_of(scope: str) -> list[Action]:
+    """The actions of one screen or kind of widget, in the table's order."""
+    return [action for action in ACTIONS if action.scope == scope]
+
+
+def bindings(scope: str) -> list[BindingType]:
+    """Textual bindings of a scope, for a class's `BINDINGS`."""
+    return [
+        Binding(
+            action.keys,
+            action.run,
+            action.label,
+            show=action.footer,
+            tooltip=action.tooltip,
+            id=action.id,
+            priority=action.priority,
+        )
+        for action in actions_of(scope)
+        if action.keys
+    ]
+
+
+def keymap_problems(keymap: dict[str, str]) -> list[str]:
+    """What is wrong with a user's keymap: unknown ids, and keys that two actions of one place would share."""
+    known = {action.id for action in ACTIONS}
+    problems = [f"keymap: unknown action {name}" for name in keymap if name not in known]
+    for scope in dict.fromkeys(action.scope for action in ACTIONS):
+        problems += _clashes(scope, keymap)
+    return problems
+
+
+def _clashes(scope: str, keymap: dict[str, str]) -> Iterable[str]:
+    """Keys that a changed action shares with another action which a person can reach at the same time."""
+    taken: dict[str, str] = {}
+    for action in (*actions_of("app"), *(actions_of(scope) if scope != "app" else ())):
+        for key in filter(None, (part.strip() for part in keymap.get(action.id, action.keys).split(","))):
+            other = taken.setdefault(key, action.id)
+            if other != action.id and (action.id in keymap or other in keymap):
+                yield f"keymap: {key} means both {other} and {action.id}"

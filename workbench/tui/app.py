@@ -1,0 +1,288 @@
+"""The workbench in the terminal: modes, the one timer that drains the engine's events, starting and leaving."""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import sys
+from functools import partial
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import ClassVar, cast
+
+import tomli
+from textual import work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from workbench.errors import WorkbenchError
+from workbench.locations import config_folder, state_folder
+from workbench.tui.actions import MODES, Action, bindings, keymap_problems
+from workbench.tui.bridge import Bridge, JobRequest, JobRun, MakeJob, freeze_garbage, make_job
+from workbench.tui.modals.confirm import ConfirmModal
+from workbench.tui.modals.error import ErrorModal
+from workbench.tui.modals.help import HelpModal
+from workbench.tui.modals.log import LogModal
+from workbench.tui.palette import ActionProvider
+from workbench.tui.screens.base import Subject, WorkbenchScreen
+from workbench.tui.themes import THEMES
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 0.25
+TICKS_BY_LOOK = 20  # a screen is drawn this often even while nothing is heard, to say that nothing is
+STOP_DEADLINE_SECONDS = 60.0
+
+
+def load_screen(mode: str) -> WorkbenchScreen:
+    """The screen of a mode: class `TrainScreen` of `screens/train.py` for `train`; imported when first shown."""
+    module = importlib.import_module(f"workbench.tui.screens.{mode}")
+    return cast(WorkbenchScreen, getattr(module, f"{mode.capitalize()}Screen")())
+
+
+class WorkbenchApp(App[int]):
+    """The terminal front end over one workspace.
+
+    Args:
+        workspace: the folder of runs.
+        make: makes the job of a request; tests bring jobs that do no work.
+        log: the file that errors point to.
+
+    `farewell` is what to tell the person once the terminal is theirs again; `patience_seconds` how long to wait for
+    our job then.
+    """
+
+    TITLE = "llm-workbench"
+    CSS_PATH = "workbench.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {ActionProvider}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("app"),
+        Binding("ctrl+c", "help_quit", show=False, system=True),
+    ]
+    MODES = {mode: partial(load_screen, mode) for mode in MODES}
+    DEFAULT_MODE = "home"
+    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (60, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (18, "-short"), (30, "-tall")]
+
+    def __init__(self, workspace: Path, make: MakeJob = make_job, log: Path | None = None) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.bridge = Bridge(workspace, make)
+        self.log_path = log
+        self.keymap: dict[str, str] = {}
+        self._ticks = 0
+        self._charts_due = False
+        self._end_told: JobRun | None = None
+        self._leaving: int | None = None
+        self.farewell = ""
+        self.patience_seconds = STOP_DEADLINE_SECONDS
+
+    def on_mount(self) -> None:
+        """Begin: colours, keys, signals, the timer."""
+        for theme in THEMES:
+            self.register_theme(theme)
+        wanted = os.environ.get("TEXTUAL_THEME", "")
+        self.theme = wanted if wanted in self.available_themes else THEMES[0].name
+        self._read_keymap(config_folder() / "config.toml")
+        self._catch_signals()
+        self.set_interval(DRAIN_SECONDS, self._tick)
+        self.call_after_refresh(freeze_garbage)
+
+    # --- what screens use -------------------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> WorkbenchScreen:
+        """The screen of the current mode, below any modal."""
+        return cast(WorkbenchScreen, self.screen_stack[0])
+
+    async def action_go(self, mode: str, subject: Subject | None = None) -> None:
+        """Switch to a mode, and hand its screen a subject."""
+        if len(self.screen_stack) > 1:
+            return
+        await self.switch_mode(mode)
+        if subject is not None:
+            self.current.receive(subject)
+
+    async def start_job(self, request: JobRequest) -> None:
+        """Begin a job on its own thread and show it; a job already at work is told to the person instead."""
+        try:
+            self.bridge.start(request)
+        except WorkbenchError as error:
+            self.show_error("Cannot start", str(error))
+            return
+        self.farewell = ""
+        await self.action_go("train")
+
+    async def show_run(self, directory: Path) -> None:
+        """Show a run on the Train screen, whichever process does it."""
+        self.bridge.show(directory)
+        await self.action_go("train")
+
+    def show_error(self, title: str, message: str, log: Path | str | None = None) -> None:
+        """Show an error that a toast is too small for."""
+        self.push_screen(ErrorModal(title, message, log or self.log_path))
+
+    def can_run(self, action: Action, screen: Screen) -> bool:
+        """Whether `action` is possible now."""
+        name = action.run.removeprefix("app.").removeprefix("screen.").partition("(")[0]
+        target = self if action.run.startswith("app.") else screen
+        return target.check_action(name, ()) is True
+
+    # --- the timer --------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Take in what the engines announced; numbers are drawn now, curves on every second tick."""
+        self._ticks += 1
+        changed = self.bridge.drain()
+        self._charts_due = self._charts_due or changed
+        if changed or self._ticks % TICKS_BY_LOOK == 0:
+            self.current.refresh_run()
+        if changed:
+            self._tell_end()
+        if self._charts_due and self._ticks % 2 == 0:
+            self._charts_due = False
+            self.current.refresh_charts()
+        if self._leaving is not None and not self.bridge.busy:
+            self._leave(self._leaving)
+
+    def _tell_end(self) -> None:
+        """Tell once that our own job is done, or why it failed."""
+        run = self.bridge.active
+        if run is None or run is self._end_told or run.state.status not in ("done", "failed"):
+            return
+        self._end_told = run
+        if run.state.status == "done":
+            self.notify(f"{run.state.name} is done", title="Run", markup=False)
+            return
+        how = "failed" if isinstance(run.error, WorkbenchError | None) else "crashed"
+        self.farewell = f"{run.state.name} {how}: {run.state.failure}"
+        self.show_error(f"{run.state.name} {how}", run.state.failure or "no reason was given", run.state.failure_log)
+
+    # --- leaving ----------------------------------------------------------------------------------------------------
+
+    @work
+    async def action_quit(self) -> None:  # type: ignore[override]
+        """Leave; with work going or unsaved, ask first."""
+        if any(isinstance(screen, ConfirmModal) for screen in self.screen_stack):
+            return
+        if self._leaving is not None:
+            self.notify("Finishing the step and saving; then the workbench closes.")
+            return
+        unsaved = [text for screen in self._opened() if (text := screen.unsaved())]
+        if unsaved and not await self.push_screen_wait(
+            ConfirmModal("Leave without saving?", "\n".join(unsaved), yes="Leave", no="Stay")
+        ):
+            return
+        if not self.bridge.busy:
+            self._leave(0)
+            return
+        name = self.bridge.active.state.name if self.bridge.active else ""
+        detail = "It finishes the step, saves a checkpoint, and goes on from there when you resume it."
+        if await self.push_screen_wait(
+            ConfirmModal(f"{name} is running.", detail, yes="Stop after this step and quit")
+        ):
+            self.leave_after_step(0)
+
+    def leave_after_step(self, code: int) -> None:
+        """Let our job finish its step and save, then leave with `code`; asked twice by a signal, leave at once."""
+        if self._leaving is not None or not self.bridge.busy or self.bridge.active is None:
+            self.patience_seconds = 0.0
+            self._leave(code)
+            return
+        run = self.bridge.active
+        run.stop()
+        where = run.state.directory or self.workspace
+        self._leaving = code
+        self.farewell = f"stopped and saved; go on with: llm-workbench resume {where}"
+        self.notify("Finishing the step and saving…", timeout=30)
+
+    def _leave(self, code: int) -> None:
+        self._leaving = None
+        self.exit(code, return_code=code)
+
+    def _opened(self) -> list[WorkbenchScreen]:
+        stacks = self._screen_stacks.values()
+        return [stack[0] for stack in stacks if stack and isinstance(stack[0], WorkbenchScreen)]
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None:
+                # Only the main thread of a Unix process can; elsewhere the signal keeps its own meaning.
+                with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+                    loop.add_signal_handler(number, partial(self.leave_after_step, 128 + number))
+
+    # --- actions of every screen ------------------------------------------------------------------------------------
+
+    def action_help(self) -> None:
+        """Explain the current screen."""
+        screen = self.current
+        self.push_screen(HelpModal(MODES[screen.MODE], screen.ABOUT, [screen.SCOPE], self.keymap))
+
+    def action_log_drawer(self) -> None:
+        """The full log of the run that is shown."""
+        if self.bridge.shown is None:
+            self.notify("No run is shown; open one from Home.")
+        else:
+            self.push_screen(LogModal(self.bridge.shown.state))
+
+    def _read_keymap(self, path: Path) -> None:
+        """Use the keys of the user's configuration; what is wrong with them is told by name."""
+        if not path.is_file():
+            return
+        try:
+            table = tomli.loads(path.read_text(encoding="utf-8")).get("keymap", {})
+        except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+            self.notify(f"{path}: {error}", severity="error", markup=False)
+            return
+        keymap = {name: keys for name, keys in table.items() if isinstance(keys, str)}
+        for problem in keymap_problems(keymap):
+            self.notify(problem, severity="warning", markup=False)
+        self.keymap = keymap
+        self.set_keymap(keymap)
+
+
+def run_app(workspace: Path) -> int:
+    """Run the workbench on this terminal until the person leaves; returns the exit code."""
+    resource_tracker.ensure_running()  # spawning processes fails inside a Textual app that was not prepared so
+    log = _open_log()
+    if os.name == "posix":
+        own_the_tty(log)
+    app = WorkbenchApp(workspace, log=log)
+    app.run()
+    code = app.return_code or 0
+    if not app.bridge.close(app.patience_seconds):
+        # A thread inside torch at the interpreter's end aborts the process; the terminal is restored by now.
+        logger.error("the job did not stop in time")
+        os._exit(code or 1)
+    if app.farewell and sys.__stderr__ is not None:
+        sys.__stderr__.write(f"{app.farewell}\n")
+        sys.__stderr__.flush()
+    return code
+
+
+def own_the_tty(log: Path) -> None:
+    """Give Textual a private handle on the terminal, and native prints of libraries a file."""
+    # Somebody may have sent stderr to a file; Textual would draw into it.
+    terminal = next((number for number in (2, 1) if os.isatty(number)), 2)
+    tty = open(os.dup(terminal), "w", encoding="utf-8")  # noqa: SIM115, PTH123  stays open for the life of the process
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    sys.__stderr__ = sys.__stdout__ = tty  # type: ignore[misc]  # the driver draws on the first, sizes by the second
+
+
+def _open_log() -> Path:
+    folder = state_folder() / "log"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "workbench.log"
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    return path

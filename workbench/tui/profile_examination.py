@@ -1,0 +1,102 @@
+"""What is to be said of a profile while it is edited: its problems, and what it would take to run it here."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.config import Profile
+from workbench.errors import ModelError, ProfileError
+from workbench.estimate import Estimate, Sizes, estimate_profile
+from workbench.profile import parse_profile, with_files_found
+
+_KEY = re.compile(r"(?:unknown key )?([A-Za-z0-9_.-]+?)(?=[:;]|$)")
+_PLACE = re.compile(r"at line (\d+)|line (\d+)")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that must be put right before the profile can run.
+
+    Args:
+        key: the setting it is about, as problems write it; empty for a text that is no TOML.
+        line: of such a text, counted from 1.
+    """
+
+    key: str
+    text: str
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found out about a text.
+
+    Args:
+        profile: with its files found, ready to run; None where there are problems.
+        values: every setting as it would hold, defaults included; None where the text is no profile.
+    """
+
+    problems: tuple[Problem, ...]
+    profile: Profile | None = None
+    values: Profile | None = None
+    estimate: Estimate | None = None
+
+
+def examine(text: str, path: Path, workspace: Path) -> Examination:
+    """Validate `text` as the profile in `path`, look for its files, and estimate what it takes."""
+    try:
+        profile = parse_profile(text, path.name)
+    except ProfileError as error:
+        return Examination(_problems(error))
+    ready, problems = profile, tuple[Problem, ...]()
+    if ready.run.name is None:
+        ready = ready.model_copy(update={"run": ready.run.model_copy(update={"name": path.stem})})
+    try:
+        ready = with_files_found(ready, path.name, path.parent)
+    except ProfileError as error:
+        problems = _problems(error)
+    sizes = None
+    if not problems:
+        try:
+            sizes = _sizes(ready)
+        except (ModelError, OSError, ValueError) as error:
+            problems = (Problem("model.path", f"model.path: {error}"),)
+    estimate = None if profile.model.path is not None and sizes is None else estimate_profile(ready, workspace, sizes)
+    return Examination(problems, None if problems else ready, profile, estimate)
+
+
+def values_at(profile: Profile | None, location: tuple[str | int, ...]) -> Any:
+    """What holds at a location, defaults included; None where nothing does."""
+    value: Any = profile
+    for part in location:
+        if isinstance(part, int):
+            value = value[part] if part < len(value) else None
+        else:
+            value = getattr(value, "from_" if part == "from" else part, None)
+        if value is None:
+            return None
+    return value
+
+
+def _problems(error: ProfileError) -> tuple[Problem, ...]:
+    return tuple(_problem(text) for text in error.problems)
+
+
+def _problem(text: str) -> Problem:
+    if text.startswith("is not valid TOML"):
+        place = _PLACE.search(text)
+        return Problem("", text, int(place[1] or place[2]) if place else None)
+    key = _KEY.match(text)
+    return Problem(key[1] if key else "", text)
+
+
+def _sizes(profile: Profile) -> Sizes | None:
+    """The sizes of the model directory that the profile starts from, if it does."""
+    if profile.model.path is None:
+        return None
+    from workbench.model.configuration import ModelConfig
+
+    text = (Path(profile.model.path) / "config.json").read_text(encoding="utf-8")
+    return ModelConfig.from_dict(json.loads(text))

@@ -1,0 +1,99 @@
+"""What every screen of the workbench has: the bar at the top, its own panes, the keys at the bottom."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult, RenderResult
+from textual.containers import Container
+from textual.css.query import NoMatches
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input, TextArea
+
+from workbench.tui.widgets.key_bar import KeyBar
+from workbench.tui.widgets.top_bar import RunIndicator, TopBar
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
+
+Subject = Path | str
+"""What one screen hands another: a run directory, a data file, a profile by name."""
+
+
+class TooSmall(Widget):
+    """The one line that is left of a screen below 60 by 18."""
+
+    def render(self) -> RenderResult:
+        """What is needed, what there is, and that nothing is lost."""
+        width, height = self.app.size
+        return f"llm-workbench needs 60x18 (now {width}x{height}); the run goes on"
+
+
+class WorkbenchScreen(Screen[None]):
+    """A screen of the workbench.
+
+    A subclass sets `MODE`, `SCOPE` and `ABOUT`, declares `BINDINGS = bindings(SCOPE)` and yields its panes from
+    `compose_panes`. It may override `show_numbers`, `show_charts`, `receive`, `unsaved` and `action_outward`.
+    """
+
+    MODE: ClassVar[str] = ""
+    SCOPE: ClassVar[str] = ""
+    ABOUT: ClassVar[str] = ""
+    """What the screen is for, in one or two sentences: the head of its help."""
+    ALLOW_IN_MAXIMIZED_VIEW = "TopBar, KeyBar"
+
+    def compose(self) -> ComposeResult:
+        """The frame around the screen's own panes."""
+        yield TopBar(self.MODE)
+        with Container(id="body"):
+            yield from self.compose_panes()
+        yield TooSmall(id="too-small")
+        yield KeyBar()
+
+    def compose_panes(self) -> Iterable[Widget]:
+        """The screen's own widgets."""
+        return ()
+
+    @property
+    def workbench(self) -> "WorkbenchApp":
+        """The app with its own type."""
+        return cast("WorkbenchApp", self.app)
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what happened while another screen was shown."""
+        self.refresh_run()
+        self.refresh_charts()
+
+    def refresh_run(self) -> None:
+        """Draw the run's state: the indicator, and whatever numbers the screen shows."""
+        with suppress(NoMatches):  # a timer may come while the screen is being built or torn down
+            run = self.workbench.bridge.active or self.workbench.bridge.shown
+            self.query_one(RunIndicator).show(run.state if run is not None else None)
+            self.show_numbers()
+
+    def refresh_charts(self) -> None:
+        """Draw the curves the screen shows."""
+        with suppress(NoMatches):
+            self.show_charts()
+
+    def show_numbers(self) -> None:
+        """Draw the figures of the run; called up to four times a second while something changes."""
+
+    def show_charts(self) -> None:
+        """Draw the curves of the run; called up to twice a second while something changes."""
+
+    def receive(self, subject: Subject) -> None:
+        """Take what another screen hands over; called after the switch to this screen."""
+
+    def unsaved(self) -> str:
+        """What would be lost by leaving the program, in a few words; empty when nothing would."""
+        return ""
+
+    async def action_outward(self) -> None:
+        """Leave the field that has the focus, or else go home."""
+        if isinstance(self.focused, Input | TextArea):
+            self.set_focus(None)
+        elif self.MODE != "home":
+            await self.workbench.action_go("home")

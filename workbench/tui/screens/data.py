@@ -1,0 +1,403 @@
+"""The Data screen: every row of every file, as the file has it, as turns, and as tokens with the loss mask."""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.worker import get_current_worker
+
+from workbench.data.lint import Finding, lint
+from workbench.errors import WorkbenchError
+from workbench.narration import count, size
+from workbench.tokenizer.tokenizer import Tokenizer
+from workbench.tui.actions import bindings
+from workbench.tui.data_file import DataFile, Survey
+from workbench.tui.data_sources import DataSource, find_sources
+from workbench.tui.modals.ask import AskModal
+from workbench.tui.modals.choice import ChoiceModal
+from workbench.tui.row_views import decoded_view, raw_view, token_view
+from workbench.tui.screens.base import Subject, WorkbenchScreen
+from workbench.tui.tokenizer_choice import TokenizerChoice, find_tokenizers
+from workbench.tui.widgets.figures import Figure, Figures
+from workbench.tui.widgets.length_pane import LengthPane
+from workbench.tui.widgets.row_detail import RowDetail
+from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.rows_pane import RowsPane
+from workbench.tui.widgets.source_list import SourceList
+
+logger = logging.getLogger(__name__)
+
+VIEWS = ("turns", "tokens", "raw")
+SIGNS = {"error": ("✗", "$error"), "warning": ("!", "$warning"), "note": ("·", "$primary")}
+
+
+class DataScreen(WorkbenchScreen):
+    """Files, rows, one row closely, figures."""
+
+    MODE = SCOPE = "data"
+    ABOUT = (
+        "Look at data as the model will see it. The token view shows what is trained: underlined tokens carry loss, "
+        "plain ones are context only, struck ones do not fit into a row; control tokens are slanted."
+    )
+    CSS_PATH = "data.tcss"
+    BINDINGS = bindings("data")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokenizer: Tokenizer | None = None
+        self.choice: TokenizerChoice | None = None
+        self.survey: Survey | None = None
+        self.view = VIEWS[0]
+        self.ids_shown = False
+        self.row_length: int | None = None
+        self._added: list[Path] = []
+        self._findings: list[Finding] = []
+        self._finding_at = 0
+        self._wanted: Path | None = None
+
+    def compose_panes(self) -> ComposeResult:
+        """Files and figures at the left; rows over one row at the right."""
+        with Horizontal(id="columns"):
+            with Vertical(id="left"):
+                yield SourceList()
+                yield Figures("Statistics", id="statistics")
+            with Vertical(id="right"):
+                yield RowsPane(id="rows")
+                with Horizontal(id="lower"):
+                    yield RowDetail(id="detail")
+                    yield LengthPane(id="lengths")
+
+    def on_mount(self) -> None:
+        """Find files and tokenizers, and open the first."""
+        self.query_one(RowList).focus()
+        self._find_tokenizer()
+        self._find_sources()
+
+    def on_unmount(self) -> None:
+        """Threads end with the screen."""
+        self.workers.cancel_node(self)
+
+    def receive(self, subject: Subject) -> None:
+        """Look at a file."""
+        self._add(Path(subject))
+
+    @property
+    def file(self) -> DataFile | None:
+        """The file that is shown; None where it is broken."""
+        return self.query_one(RowsPane).file
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="sources")
+    def _find_sources(self) -> None:
+        sources = find_sources(self._added)
+        if not get_current_worker().is_cancelled:
+            self.app.call_later(self._show_sources, sources)
+
+    def _show_sources(self, sources: list[DataSource]) -> None:
+        if not self.is_attached:
+            return
+        current = self._wanted or (self.file.path if self.file is not None else None)
+        self.query_one(SourceList).show(sources, current)
+        if current is None and sources:
+            self._open(sources[0].path)
+
+    def on_source_list_chosen(self, message: SourceList.Chosen) -> None:
+        """Open another file."""
+        self.query_one("#left").remove_class("-open")
+        self._open(message.source.path)
+        self.query_one(RowList).focus()
+
+    @work(exclusive=True, group="ask")
+    async def action_add_source(self) -> None:
+        """Ask for a file or folder."""
+        detail = "jsonl, json, txt, csv, parquet; of a folder all such files are listed."
+        answer = await self.workbench.push_screen_wait(AskModal("Path of a file or folder", detail))
+        if answer is not None:
+            self._add(Path(answer).expanduser())
+
+    def _add(self, path: Path) -> None:
+        listed = [source.path for source in self.query_one(SourceList).sources]
+        known = next((other for other in listed if other.resolve() == path.resolve()), None)
+        if known is None and path not in self._added:
+            self._added.insert(0, path)
+        if not path.is_dir():
+            self._open(known or path)
+        self._find_sources()
+
+    def action_rescan(self) -> None:
+        """Look for files anew, and read the current one again."""
+        self._find_sources()
+        self._find_tokenizer()
+        if self._wanted is not None:
+            self._open(self._wanted)
+
+    def _open(self, path: Path) -> None:
+        self._wanted, self.survey, self._findings, self._finding_at = path, None, [], 0
+        self.query_one(LengthPane).show([Figure("", "looking…")])
+        self.query_one(RowDetail).show("Row", Content(""))
+        sources = self.query_one(SourceList)
+        if sources.sources:
+            sources.show(sources.sources, path)
+        self.workers.cancel_group(self, "survey")
+        pane = self.query_one(RowsPane)
+        pane.open(path)
+        if pane.file is not None:
+            self._look_closely(pane.file)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="survey")
+    def _look_closely(self, file: DataFile) -> None:
+        worker = get_current_worker()
+        try:
+            survey = file.survey(self.tokenizer, lambda: worker.is_cancelled)
+        except (WorkbenchError, OSError, ValueError) as error:
+            logger.exception("%s could not be read", file.path)
+            file.problem = str(error)
+            return
+        if not worker.is_cancelled:
+            self.app.call_later(self._surveyed, file, survey)
+
+    def _surveyed(self, file: DataFile, survey: Survey) -> None:
+        if file is self.file and self.is_attached:
+            self.survey = survey
+            self.query_one(LengthPane).show_lengths(survey.lengths, self.limit)
+            self._show_statistics()
+
+    def on_rows_pane_grew(self, message: RowsPane.Grew) -> None:
+        """Count what is known by now."""
+        if self.query_one(RowsPane).has_class("-broken"):
+            self.query_one(LengthPane).show_lengths((), None)
+            self.query_one(RowDetail).show("Row", Content(""))
+        self._show_statistics()
+
+    # --- tokenizers -------------------------------------------------------------------------------------------------
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens of a row, for the kind of data that is shown."""
+        if self.row_length is not None or self.survey is None or self.choice is None or self.survey.kind is None:
+            return self.row_length
+        return self.choice.lengths.get(self.survey.kind)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="tokenizer")
+    def _find_tokenizer(self) -> None:
+        choices = find_tokenizers(self.workbench.workspace)
+        if choices and self.choice is None:
+            self._load(choices[0])
+
+    def _load(self, choice: TokenizerChoice) -> None:
+        """Read a tokenizer; on a thread."""
+        try:
+            tokenizer = Tokenizer.load(choice.path)
+        except WorkbenchError as error:
+            self.app.call_later(partial(self.notify, str(error), severity="error", markup=False))
+            return
+        if not get_current_worker().is_cancelled:
+            self.app.call_later(self._loaded, choice, tokenizer)
+
+    def _loaded(self, choice: TokenizerChoice, tokenizer: Tokenizer) -> None:
+        if not self.is_attached:
+            return
+        self.choice, self.tokenizer = choice, tokenizer
+        self.query_one(RowsPane).use(tokenizer)
+        self._show_statistics()
+        self._show_row(self.query_one(RowList).cursor)
+        if self.file is not None:
+            self._look_closely(self.file)
+
+    @work(exclusive=True, group="ask")
+    async def action_choose_tokenizer(self) -> None:
+        """Choose among the tokenizers of the runs."""
+        choices = find_tokenizers(self.workbench.workspace)
+        if not choices:
+            self.notify("No run has a tokenizer yet; start one from Home.")
+            return
+        lines = [Content.assemble((each.run, "bold"), (f"   {each.path}", "$foreground 60%")) for each in choices]
+        at = next((n for n, each in enumerate(choices) if each == self.choice), 0)
+        number = await self.workbench.push_screen_wait(ChoiceModal("Tokenizer of which run?", lines, at))
+        if number is not None:
+            self.run_worker(partial(self._load, choices[number]), thread=True, group="tokenizer", exit_on_error=False)
+
+    @work(exclusive=True, group="ask")
+    async def action_row_length(self) -> None:
+        """Ask how many tokens a row takes."""
+        detail = "Conversations are cut there; the tokenizer's run says how long its rows are."
+        given = await self.workbench.push_screen_wait(AskModal("Tokens of a row", detail, str(self.limit or 256)))
+        if given is None:
+            return
+        if not given.isdecimal() or int(given) < 2:
+            self.notify(f"{given} is not a number of tokens", severity="error", markup=False)
+            return
+        self.row_length = int(given)
+        self._show_row(self.query_one(RowList).cursor)
+        self.query_one(LengthPane).show_lengths(self.survey.lengths if self.survey else (), self.limit)
+
+    # --- rows -------------------------------------------------------------------------------------------------------
+
+    def on_row_list_pointed(self, message: RowList.Pointed) -> None:
+        """Show the row under the cursor."""
+        self._show_row(message.number)
+
+    def _show_row(self, number: int) -> None:
+        if self.file is not None and number < self.file.rows_known:
+            self._build_view(self.file, number, self.view, self.ids_shown)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="view")
+    def _build_view(self, file: DataFile, number: int, view: str, ids_shown: bool) -> None:
+        try:
+            row = file.row(number)
+            if view == "raw":
+                content = raw_view(row)
+            elif view == "turns":
+                content = decoded_view(row)
+            elif self.tokenizer is None:
+                content = Content("No run has a tokenizer yet: start one from Home, or choose one with T.")
+            else:
+                content = token_view(row, self.tokenizer, self.limit, ids_shown)
+        except (WorkbenchError, OSError, IndexError) as error:
+            content = Content.styled(f"✗ {error}", "$error")
+            row = None
+        if not get_current_worker().is_cancelled:
+            line = f"  line {row.line:,}" if row is not None else ""
+            self.app.call_later(self._show_view, file, f"Row {number:,}{line}  {view}", content)
+
+    def _show_view(self, file: DataFile, title: str, content: Content) -> None:
+        detail = self.query_one_optional(RowDetail)
+        if detail is not None and file is self.file:
+            detail.show(title, content)
+            detail.border_subtitle = "t view   i ids   y copy" if self.view == "tokens" else "t view   y copy"
+
+    def _show_statistics(self) -> None:
+        file, survey = self.file, self.survey
+        if file is None:
+            self.query_one("#statistics", Figures).show([Figure("", "nothing to count")])
+            return
+        figures = [
+            Figure("rows", f"{file.rows_known:,}", note="" if file.complete else "so far"),
+            Figure("bytes", size(file.size_bytes), note=file.reader.format),
+        ]
+        if survey is not None:
+            of_rows = "" if survey.complete else f"of first {count(survey.rows)}"
+            figures.append(Figure("bad rows", f"{survey.bad:,}{' ✗' if survey.bad else ' ✓'}", note=of_rows))
+        if survey is not None and survey.lengths:
+            mean = sum(survey.lengths) / len(survey.lengths)
+            figures.append(Figure("mean", f"{mean:.0f} tokens"))
+            figures.append(Figure("tokens", f"~{count(mean * file.rows_known)}"))
+        figures.append(Figure("tokenizer", self.choice.run if self.choice is not None else "none yet"))
+        figures.append(Figure("row of", f"{self.limit:,} tokens" if self.limit else "-"))
+        self.query_one("#statistics", Figures).show(figures)
+
+    # --- actions ----------------------------------------------------------------------------------------------------
+
+    async def action_outward(self) -> None:
+        """End the search, close the list of files, leave; one at a time."""
+        left, pane = self.query_one("#left"), self.query_one(RowsPane)
+        if pane.end_search() or left.has_class("-open"):
+            left.remove_class("-open")
+            pane.rows.focus()
+        else:
+            await super().action_outward()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without a file there are no rows to search or to go to."""
+        if action in ("search", "go_to_row", "findings", "next_match", "copy", "next_view"):
+            pane = self.query_one_optional(RowsPane)
+            return True if pane is not None and pane.file is not None else None
+        return True
+
+    def action_sources(self) -> None:
+        """Go to the list of files."""
+        self.query_one("#left").add_class("-open")
+        self.query_one(SourceList).focus()
+
+    def action_next_view(self) -> None:
+        """The same row in another form."""
+        self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]
+        self._show_row(self.query_one(RowList).cursor)
+
+    def action_toggle_ids(self) -> None:
+        """Numbers beside tokens, or not."""
+        self.ids_shown = not self.ids_shown
+        self._show_row(self.query_one(RowList).cursor)
+
+    def action_search(self) -> None:
+        """Find a text."""
+        self.query_one(RowsPane).begin_search()
+
+    def action_next_match(self, step: int) -> None:
+        """Another row that was found."""
+        self.query_one(RowsPane).next_match(step)
+
+    @work(exclusive=True, group="ask")
+    async def action_go_to_row(self) -> None:
+        """Ask for a row's number."""
+        rows = self.query_one(RowList)
+        detail = f"0 to {max(0, rows.total - 1):,}, as the list counts them."
+        answer = await self.workbench.push_screen_wait(AskModal("Go to row", detail))
+        number = (answer or "").replace(",", "").replace("_", "")
+        if number.isdecimal():
+            rows.go_to(int(number))
+        elif answer is not None:
+            self.notify(f"{answer} is not a row's number", severity="error", markup=False)
+
+    def action_copy(self) -> None:
+        """Copy the row as it is shown."""
+        self.app.copy_to_clipboard(self.query_one(RowDetail).shown.plain)
+        self.notify("Copied", timeout=2)
+
+    # --- findings ---------------------------------------------------------------------------------------------------
+
+    def action_findings(self) -> None:
+        """Look for flaws, or show again what was found."""
+        if self._findings:
+            self._show_findings()
+        elif self.file is not None:
+            self.notify("Looking through the file…", timeout=3)
+            self._lint(self.file)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="lint")
+    def _lint(self, file: DataFile) -> None:
+        worker = get_current_worker()
+        kind = (self.survey.kind if self.survey is not None else None) or "pretrain"
+        try:
+            found = lint(
+                file.path,
+                kind,
+                self.tokenizer,
+                sequence_length=self.limit,
+                should_stop=lambda: worker.is_cancelled,
+            )
+        except (WorkbenchError, OSError) as error:
+            self.app.call_later(self.workbench.show_error, "This file cannot be looked through", str(error))
+            return
+        if not worker.is_cancelled:
+            self.app.call_later(self._linted, file, found)
+
+    def _linted(self, file: DataFile, found: list[Finding]) -> None:
+        if file is not self.file or not self.is_attached:
+            return
+        self._findings, self._finding_at = found, 0
+        if found:
+            self._show_findings()
+        else:
+            self.notify(f"Nothing suspicious in {file.path.name}", markup=False)
+
+    @work(exclusive=True, group="ask")
+    async def _show_findings(self) -> None:
+        lines = [_finding_line(finding) for finding in self._findings]
+        title = f"{len(lines):,} findings"
+        number = await self.workbench.push_screen_wait(ChoiceModal(title, lines, self._finding_at, "f again"))
+        if number is not None:
+            self._finding_at = number
+            self.query_one(RowsPane).go_to_line(self._findings[number].line)
+
+
+def _finding_line(finding: Finding) -> Content:
+    sign, colour = SIGNS[finding.severity]
+    return Content.assemble(
+        (f"{sign} ", f"bold {colour}"), (f"line {finding.line:>7,}  ", "$foreground 60%"), finding.message
+    )

@@ -1,0 +1,332 @@
+"""The Home screen: the runs of the workspace, what is known of them, and this machine."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from workbench.errors import WorkbenchError
+from workbench.narration import ago, figure, size
+from workbench.runs.store import RunSummary, list_runs, list_trash, restore_run, trash_run
+from workbench.tui.actions import bindings
+from workbench.tui.bridge import JobRequest
+from workbench.tui.device import DeviceMeter, Gauge
+from workbench.tui.modals.confirm import ConfirmModal
+from workbench.tui.modals.start import StartModal
+from workbench.tui.run_details import RunDetails, StageDetails, read_details
+from workbench.tui.screens.base import WorkbenchScreen
+from workbench.tui.widgets.figures import Figure, Figures
+from workbench.tui.widgets.list_view import KeyList
+from workbench.tui.widgets.run_table import RunTable
+from workbench.tui.widgets.spark import levels, spark
+
+if TYPE_CHECKING:
+    from workbench.config import Profile
+    from workbench.profile import ProfileEntry
+
+logger = logging.getLogger(__name__)
+
+FIRST_PROFILE = "quickstart"
+RELOAD_SECONDS = 2.0
+METER_SECONDS = 1.0
+
+
+class HomeScreen(WorkbenchScreen):
+    """Runs, details, device."""
+
+    MODE = SCOPE = "home"
+    ABOUT = (
+        "The runs of this workspace. A run is one whole life: every stage of a profile, from text to a model that "
+        "talks. Open one to watch and steer it, also when another process is at work on it."
+    )
+    CSS_PATH = "home.tcss"
+    BINDINGS = bindings("home")
+
+    def compose_panes(self) -> ComposeResult:
+        """Runs and details above, how to begin and the machine below."""
+        with Horizontal(id="upper"):
+            yield RunTable(id="runs")
+            yield Figures("Run", id="details")
+        with Horizontal(id="lower"):
+            with Vertical(id="start", classes="pane") as start:
+                start.border_title = "Start here"
+                yield Static(id="profiles")
+            yield Figures("Device", id="device")
+        yield Static(id="device-line", markup=False)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.profiles: Sequence[ProfileEntry] = ()
+        self.meter: DeviceMeter | None = None
+        self._seen: tuple[str, float, str] | None = None
+        self._deleted: list[Path] = []
+
+    def on_mount(self) -> None:
+        """Begin to look at the workspace and the machine."""
+        self._deleted = list_trash(self.workbench.workspace)
+        self.query_one(KeyList).focus()
+        self.reload()
+        self._read_profiles()
+        self.set_interval(RELOAD_SECONDS, self.reload)
+        self.set_interval(METER_SECONDS, self._read_meter)
+
+    def on_screen_resume(self) -> None:
+        """What other screens did shows at once."""
+        super().on_screen_resume()
+        self.reload()
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Look at the workspace again, unless nobody sees it."""
+        if self.is_current and self.is_mounted:
+            self._read_runs()
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="runs")
+    def _read_runs(self) -> None:
+        self.post_message(RunsRead(list_runs(self.workbench.workspace)))
+
+    def on_runs_read(self, message: "RunsRead") -> None:
+        """Show the runs."""
+        self.query_one(RunTable).show(message.runs)
+        self.set_class(not message.runs, "-none")
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="profiles")
+    def _read_profiles(self) -> None:
+        from workbench.profile import list_profiles
+
+        self.post_message(ProfilesRead(list_profiles()))
+
+    def on_profiles_read(self, message: "ProfilesRead") -> None:
+        """Say how to begin."""
+        self.profiles = message.profiles
+        first = next((profile for profile in self.profiles if profile.name == FIRST_PROFILE), None)
+        measured = first.measured if first is not None and first.measured else "about five minutes"
+        self.query_one(RunTable).say_when_empty(_welcome(measured))
+        self.query_one("#profiles", Static).update(_ways_to_begin(self.profiles))
+
+    def on_run_table_pointed(self, message: RunTable.Pointed) -> None:
+        """Look closer at the run under the cursor."""
+        run = message.run
+        seen = (run.name, run.updated_at, run.label) if run is not None else None
+        if seen != self._seen:
+            self._seen = seen
+            self.refresh_bindings()
+            if run is not None:
+                self._read_details(run)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="details")
+    def _read_details(self, run: RunSummary) -> None:
+        try:
+            self.post_message(DetailsRead(read_details(run)))
+        except OSError:
+            logger.info("%s went away while it was read", run.path)
+
+    def on_details_read(self, message: "DetailsRead") -> None:
+        """Show what is known of the run."""
+        pane = self.query_one("#details", Figures)
+        pane.border_title = message.details.summary.name
+        pane.show(_describe(message.details))
+
+    def _read_meter(self) -> None:
+        if not self.is_current:
+            return
+        if self.meter is None:
+            self.meter = DeviceMeter(self.workbench.workspace)
+        gauges = self.meter.read()
+        self.query_one("#device", Figures).show([_gauge(gauge) for gauge in gauges])
+        self.query_one("#device-line", Static).update(_gauge_line(gauges))
+
+    # --- acting -----------------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> RunSummary | None:
+        """The run under the cursor."""
+        table = self.query_one_optional(RunTable)
+        return table.current if table is not None else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without a run there is nothing to open, chat with or delete."""
+        run = self.run
+        if action == "resume_run":
+            return run is not None and not run.alive and run.label in ("stopped", "failed", "interrupted")
+        if action in ("chat", "delete_run", "copy", "filter"):
+            return True if run is not None or action == "filter" else None
+        if action == "undo_delete":
+            return bool(self._deleted)
+        return True
+
+    async def on_run_table_opened(self, message: RunTable.Opened) -> None:
+        """A click on a run opens it."""
+        await self.action_open_run()
+
+    async def action_open_run(self) -> None:
+        """Watch the run; in an empty workspace, start the first one."""
+        if self.run is not None:
+            await self.workbench.show_run(self.run.path)
+        elif not self.query_one(RunTable).runs:
+            self._start(FIRST_PROFILE)
+
+    @work
+    async def action_new_run(self) -> None:
+        """Choose a profile, then start it or edit it."""
+        choice = await self.workbench.push_screen_wait(StartModal(self.profiles))
+        if choice is None:
+            return
+        if choice.then == "edit":
+            await self.workbench.action_go("profile", choice.profile)
+        else:
+            self._start(choice.profile)
+
+    @work(exit_on_error=False)
+    async def _start(self, name: str) -> None:
+        try:
+            profile = await asyncio.to_thread(_read_profile, name)
+        except WorkbenchError as error:
+            self.workbench.show_error("This profile cannot run", str(error))
+            return
+        await self.workbench.start_job(JobRequest(profile=profile))
+
+    async def action_resume_run(self) -> None:
+        """Go on with a run that ended early."""
+        if self.run is not None:
+            await self.workbench.start_job(JobRequest(resume=self.run.path))
+
+    async def action_chat(self) -> None:
+        """Talk to the run's newest model."""
+        if self.run is not None:
+            await self.workbench.action_go("chat", self.run.path)
+
+    def action_filter(self) -> None:
+        """Filter by name."""
+        self.query_one(RunTable).start_filter()
+
+    async def action_outward(self) -> None:
+        """Show all runs again."""
+        self.query_one(RunTable).end_filter()
+
+    @work
+    async def action_delete_run(self) -> None:
+        """Move the run to the trash, after asking."""
+        run = self.run
+        if run is None:
+            return
+        if run.alive:
+            self.notify(f"{run.name} is running; stop it before deleting it.", severity="warning", markup=False)
+            return
+        detail = "It goes to the trash of this workspace; u brings it back."
+        if await self.workbench.push_screen_wait(ConfirmModal(f"Delete the run {run.name}?", detail, yes="Delete")):
+            self._change_runs(lambda: self._deleted.append(trash_run(self.workbench.workspace, run.name)))
+
+    def action_undo_delete(self) -> None:
+        """Bring the last deleted run back."""
+        if self._deleted:
+            self._change_runs(lambda: self.notify(f"{restore_run(self._deleted.pop()).name} is back", markup=False))
+
+    def action_copy(self) -> None:
+        """Copy the run's folder."""
+        if self.run is not None:
+            self.app.copy_to_clipboard(str(self.run.path.resolve()))
+            self.notify("Copied the run's folder", timeout=2)
+
+    def _change_runs(self, change: Callable[[], object]) -> None:
+        try:
+            change()
+        except (WorkbenchError, OSError) as error:
+            self.workbench.show_error("That did not work", str(error))
+        self.reload()
+        self.refresh_bindings()
+
+
+class RunsRead(Message):
+    """The workspace was looked at."""
+
+    def __init__(self, runs: list[RunSummary]) -> None:
+        super().__init__()
+        self.runs = runs
+
+
+class ProfilesRead(Message):
+    """The profiles that come with the workbench were read."""
+
+    def __init__(self, profiles: "list[ProfileEntry]") -> None:
+        super().__init__()
+        self.profiles = profiles
+
+
+class DetailsRead(Message):
+    """A run was looked at closely."""
+
+    def __init__(self, details: RunDetails) -> None:
+        super().__init__()
+        self.details = details
+
+
+def _read_profile(name: str) -> "Profile":
+    from workbench.profile import read_profile
+
+    return read_profile(name)
+
+
+def _welcome(measured: str) -> Content:
+    return Content.assemble(
+        ("No runs yet.\n\n", "bold"),
+        ("enter", "bold $accent"),
+        f"   start {FIRST_PROFILE}: from text to a model that talks\n        {measured}\n",
+        ("n", "bold $accent"),
+        "       start from another profile\n",
+        ("?", "bold $accent"),
+        "       what this screen is, and its keys",
+    )
+
+
+def _ways_to_begin(profiles: "Sequence[ProfileEntry]") -> Content:
+    """The first profiles with their times, under the key that starts them."""
+    lines = [Content.assemble(("n", "bold $accent"), "  a new run from a profile")]
+    lines += [
+        Content.assemble(f"   {profile.name}", (f"  {profile.measured}", "$foreground 60%")) for profile in profiles[:4]
+    ]
+    lines.append(Content.assemble(("3", "bold $accent"), "  write a profile of your own"))
+    lines.append(Content.assemble(("2", "bold $accent"), "  look at data as the model will see it"))
+    return Content("\n").join(lines)
+
+
+def _gauge(gauge: Gauge) -> Figure:
+    return Figure(gauge.name, f"{gauge.value}", levels(list(gauge.shares), 16).rjust(16), note=gauge.capacity)
+
+
+def _gauge_line(gauges: Sequence[Gauge]) -> str:
+    return "   ".join(f"{gauge.name} {gauge.value}" for gauge in gauges)
+
+
+def _describe(details: RunDetails) -> list[Figure]:
+    run = details.summary
+    figures = [
+        Figure("state", f"{run.label}, {ago(max(0.0, time.time() - run.updated_at))}"),
+        Figure("device", details.device or "-"),
+        Figure("disk", size(details.size_bytes)),
+    ]
+    for stage in details.stages:
+        figures.append(Figure("", ""))
+        figures += _describe_stage(stage)
+    if details.message:
+        figures += [Figure("", ""), Figure("error", details.message)]
+    return figures
+
+
+def _describe_stage(stage: StageDetails) -> list[Figure]:
+    best = f"{figure(stage.best_val_loss)} @ {stage.best_step:,}" if stage.best_val_loss is not None else "-"
+    return [
+        Figure(stage.name, figure(stage.losses[-1]) if stage.losses else "-", spark(stage.losses, 16)),
+        Figure("best val", best),
+        Figure("checkpoints", f"{stage.checkpoints}"),
+    ]

@@ -1,0 +1,426 @@
+"""The Profile screen: one file for a whole run, as a form and as text, with what it would take."""
+
+import logging
+from pathlib import Path
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical
+from textual.timer import Timer
+from textual.widgets import Static, TextArea
+from textual.worker import get_current_worker
+
+from workbench.errors import WorkbenchError
+from workbench.profile import list_profiles
+from workbench.tui.actions import bindings
+from workbench.tui.bridge import JobRequest
+from workbench.tui.modals.ask import AskModal
+from workbench.tui.modals.confirm import ConfirmModal
+from workbench.tui.modals.diff import DiffModal
+from workbench.tui.modals.profiles import ProfilesModal, profile_files
+from workbench.tui.profile_draft import Location, ProfileDraft, Section
+from workbench.tui.profile_examination import Examination, Problem, examine, values_at
+from workbench.tui.profile_saving import save_draft
+from workbench.tui.screens.base import Subject, WorkbenchScreen
+from workbench.tui.setting_fields import SettingField, fields_of
+from workbench.tui.widgets.estimate_pane import EstimatePane
+from workbench.tui.widgets.problem_list import ProblemList
+from workbench.tui.widgets.section_list import SectionEntry, SectionList
+from workbench.tui.widgets.settings_form import FieldRow, SettingsForm
+from workbench.tui.widgets.toml_editor import TomlEditor
+
+logger = logging.getLogger(__name__)
+
+FIRST_PROFILE = "quickstart"
+QUIET_SECONDS = 0.3  # without a keystroke before the text is looked at
+
+
+class ProfileScreen(WorkbenchScreen):
+    """Parts, form, text, checks, estimate: all of one draft."""
+
+    MODE = SCOPE = "profile"
+    ABOUT = (
+        "One file holds a whole run: tokenizer, model, stages, evaluation. Form and TOML edit the same text, comments "
+        "are kept, and every value is checked while you type. What comes with the workbench is saved as a copy."
+    )
+    CSS_PATH = "profile.tcss"
+    BINDINGS = bindings("profile")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draft: ProfileDraft | None = None
+        self.examination: Examination | None = None
+        self._section = 1
+        self._built: tuple[int, str] | None = None
+        self._timer: Timer | None = None
+        self._tell_result = False
+        self._examined: tuple[ProfileDraft, int] | None = None
+
+    def compose_panes(self) -> ComposeResult:
+        """Parts, form over checks, text over estimate."""
+        with Container(id="columns"):
+            yield SectionList(id="sections")
+            with Vertical(id="fields", classes="pane"):
+                yield SettingsForm()
+                yield Static(id="help", markup=False)
+            yield TomlEditor(id="toml")
+            yield EstimatePane(id="estimate")
+            yield ProblemList(id="checks")
+            yield Static(id="estimate-line")
+
+    async def on_mount(self) -> None:
+        """Begin with the profile for beginners."""
+        if self.draft is None:
+            await self._open(FIRST_PROFILE)
+        self.query_one(SectionList).focus()
+
+    def receive(self, subject: Subject) -> None:
+        """Edit a profile by name or path."""
+        self._exchange(str(subject))
+
+    def unsaved(self) -> str:
+        """Edits that no file holds yet."""
+        return f"{self.draft.name} has unsaved edits" if self.draft is not None and self.draft.edited else ""
+
+    # --- opening and saving -----------------------------------------------------------------------------------------
+
+    @work(exclusive=True, group="open")
+    async def action_choose_profile(self) -> None:
+        """Choose a profile from a list, or by path."""
+        chosen = await self.workbench.push_screen_wait(ProfilesModal(list_profiles(), profile_files(Path())))
+        if chosen is not None:
+            self._exchange(chosen)
+
+    @work(exclusive=True, group="exchange")
+    async def _exchange(self, name_or_path: str) -> None:
+        if self.unsaved() and not await self.workbench.push_screen_wait(
+            ConfirmModal(f"Leave the edits of {self.draft.name}?" if self.draft else "", yes="Leave them", no="Stay")
+        ):
+            return
+        await self._open(name_or_path)
+
+    async def _open(self, name_or_path: str) -> None:
+        try:
+            draft = ProfileDraft.read(name_or_path)
+        except (WorkbenchError, OSError, UnicodeDecodeError) as error:
+            self.workbench.show_error("This profile cannot be opened", str(error))
+            return
+        self.draft, self.examination, self._built = draft, None, None
+        self._section = min(self._section, len(draft.sections()) - 1)
+        await self._show()
+        self._examine()
+
+    @work(exclusive=True, group="save")
+    async def action_save(self) -> None:
+        """Save; what comes with the workbench as a copy whose place is asked for."""
+        if self.draft is not None and await save_draft(self.workbench, self.draft):
+            self._show_titles()
+            self._examine()
+
+    # --- editing ----------------------------------------------------------------------------------------------------
+
+    async def on_section_list_chosen(self, message: SectionList.Chosen) -> None:
+        """Show another part."""
+        self._section = message.number
+        await self._show()
+        if message.enter:
+            self.query_one(SettingsForm).focus_field()
+
+    def on_field_row_changed(self, message: FieldRow.Changed) -> None:
+        """Write what was given in the form into the text."""
+        if self.draft is None:
+            return
+        if self.draft.broken:
+            self.notify("The TOML text is broken; put it right first (f3).", severity="warning")
+            return
+        location = (*self.section.location, *message.row.field.key)
+        if message.value is None:
+            self.draft.clear(location)
+        else:
+            self.draft.put(location, message.value)
+        self._changed(refill=False)
+        self._point_to(location)
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        """Take the text over into the form."""
+        if self.draft is not None and event.text_area.text != self.draft.text:
+            self.draft.edit(event.text_area.text)
+            self._changed()
+
+    def on_settings_form_pointed(self, message: SettingsForm.Pointed) -> None:
+        """Explain the field, and show its line in the text."""
+        self._explain(message.field)
+        self._point_to((*self.section.location, *message.field.key))
+
+    def action_undo(self) -> None:
+        """Take the last change back."""
+        if self.draft is not None and self.draft.undo():
+            self._changed()
+
+    def action_redo(self) -> None:
+        """Do it again."""
+        if self.draft is not None and self.draft.redo():
+            self._changed()
+
+    def action_use_default(self) -> None:
+        """Take the setting under the cursor out of the file, so that its default holds."""
+        row = self.query_one(SettingsForm).current
+        if row is not None and self.draft is not None and not self.draft.broken:
+            self.draft.clear((*self.section.location, *row.field.key))
+            self._changed()
+
+    def action_add_stage(self) -> None:
+        """A new stage behind the one that is shown."""
+        if self.draft is not None and not self.draft.broken:
+            number = self.draft.add_stage(self._stage_number())
+            self._show_stage(number)
+
+    @work(exclusive=True, group="stage")
+    async def action_remove_stage(self) -> None:
+        """Take the stage that is shown out of the profile, after asking."""
+        number = self._stage_number()
+        if self.draft is None or number is None or self.draft.broken:
+            return
+        question, detail = f"Remove the stage {self.section.title}?", "ctrl+z brings it back."
+        if await self.workbench.push_screen_wait(ConfirmModal(question, detail, yes="Remove")):
+            self.draft.remove_stage(number)
+            self._section -= 1
+            self._changed()
+
+    def action_move_stage(self, step: int) -> None:
+        """Let the stage that is shown run earlier or later."""
+        number = self._stage_number()
+        if self.draft is not None and number is not None and not self.draft.broken:
+            self._show_stage(self.draft.move_stage(number, step))
+
+    def _show_stage(self, number: int) -> None:
+        assert self.draft is not None
+        self._section = [section.location for section in self.draft.sections()].index(("stage", number))
+        self._changed()
+
+    def _stage_number(self) -> int | None:
+        location = self.section.location
+        return location[1] if len(location) == 2 and isinstance(location[1], int) else None
+
+    # --- showing ----------------------------------------------------------------------------------------------------
+
+    @property
+    def section(self) -> Section:
+        """The part that is shown."""
+        assert self.draft is not None
+        sections = self.draft.sections()
+        return sections[min(self._section, len(sections) - 1)]
+
+    def _changed(self, *, refill: bool = True) -> None:
+        """Draw the draft anew now, and look at it once the person stops typing."""
+        self.call_next(self._show, refill=refill)
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(QUIET_SECONDS, self._examine)
+
+    async def _show(self, *, refill: bool = True) -> None:
+        """Bring list, form and text to the state of the draft."""
+        draft = self.draft
+        if draft is None or not self.is_attached:
+            return
+        section = self.section
+        self.query_one(TomlEditor).show(draft.text)
+        self._show_titles()
+        identity = (self._section, section.schema)
+        form = self.query_one(SettingsForm)
+        if identity != self._built:
+            self._built = identity
+            fields = fields_of(section.schema)
+            await form.build(fields)
+            self._explain(fields[0])
+        self._show_values(form, refill=refill)
+
+    def _show_values(self, form: SettingsForm, *, refill: bool) -> None:
+        draft, section = self.draft, self.section
+        if draft is None:
+            return
+        values = self.examination.values if self.examination is not None else None
+        broken = {self._location_of(problem) for problem in self.problems}
+        for row in form.rows():
+            if not row.is_mounted:
+                continue
+            location = (*section.location, *row.field.key)
+            default = row.field.default or ""
+            effective = row.field.show(values_at(values, location)) or default
+            row.show(draft.get(location), effective, location in broken, refill=refill)
+
+    def _show_titles(self) -> None:
+        draft = self.draft
+        if draft is None:
+            return
+        problems = [place for problem in self.problems if (place := self._location_of(problem))]
+        sections = draft.sections()
+        entries = [SectionEntry(each.title, sum(map(each.holds, problems))) for each in sections]
+        self.query_one(SectionList).show(entries, min(self._section, len(entries) - 1))
+        self.query_one("#fields").border_title = self.section.title.replace("[", r"\[")
+        edited = "  ● edited" if draft.edited else ""
+        name = f"{draft.path.name}{edited}".replace("[", r"\[")
+        self.query_one("#fields").border_subtitle = name
+        self.query_one(TomlEditor).border_title = name
+        self.query_one(TomlEditor).border_subtitle = "comes with the workbench" if draft.bundled else ""
+
+    def _explain(self, field: SettingField) -> None:
+        default = f"Default {field.default}." if field.default else ""
+        limits = f"{field.range[:1].upper()}{field.range[1:]}." if field.range and field.kind == "number" else ""
+        form = "One text, or a list as in TOML." if field.kind == "list" else ""
+        self.query_one("#help", Static).update(" ".join(filter(None, [field.help, limits, form, default])))
+
+    def _point_to(self, location: Location) -> None:
+        """Show the line of a value in the text, unless the person is at work there."""
+        editor = self.query_one(TomlEditor)
+        line = self.draft.line_of(location) if self.draft is not None else None
+        if line is not None and not editor.has_focus:
+            self.call_next(editor.go_to_line, line)
+
+    # --- checking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What must be put right, as far as it was looked at."""
+        return self.examination.problems if self.examination is not None else ()
+
+    @property
+    def examined(self) -> bool:
+        """Whether the draft was looked at as it stands now."""
+        return self.draft is not None and self._examined == (self.draft, self.draft.version)
+
+    def _location_of(self, problem: Problem) -> Location | None:
+        return self.draft.location_of(problem.key) if self.draft is not None and problem.key else None
+
+    def _examine(self) -> None:
+        if self.draft is not None and self.is_attached:
+            self._look(self.draft, self.draft.version, self.draft.text, self.draft.path)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="examine")
+    def _look(self, draft: ProfileDraft, version: int, text: str, path: Path) -> None:
+        try:
+            found = examine(text, path, self.workbench.workspace)
+        except Exception as error:  # a surprise in a text that is half typed must not end the workbench
+            logger.exception("%s could not be examined", path)
+            found = Examination((Problem("", f"{type(error).__name__}: {error}"),))
+        if not get_current_worker().is_cancelled:
+            self.app.call_later(self._looked, draft, version, found)
+
+    def _looked(self, draft: ProfileDraft, version: int, found: Examination) -> None:
+        if draft is not self.draft or version != draft.version or not self.is_attached:
+            return
+        self.examination, self._examined = found, (draft, version)
+        estimate = found.estimate
+        self.query_one(ProblemList).show(found.problems, estimate.problems if estimate else (), ready=True)
+        pane = self.query_one(EstimatePane)
+        pane.show_estimate(estimate)
+        self.query_one("#estimate-line", Static).update(pane.line)
+        self._show_titles()
+        self._show_values(self.query_one(SettingsForm), refill=False)
+        if self._tell_result:
+            self._tell_result = False
+            self._tell(found)
+
+    def _tell(self, found: Examination) -> None:
+        warnings = found.estimate.problems if found.estimate is not None else ()
+        if found.problems:
+            self.notify(f"{len(found.problems)} to put right, listed under Checks", severity="error")
+            self.query_one(ProblemList).focus()
+        elif warnings:
+            self.notify("It does not fit here: " + "; ".join(warnings), severity="warning", markup=False)
+        else:
+            self.notify("Sound: every setting, every file, memory and disk.")
+
+    async def on_problem_list_chosen(self, message: ProblemList.Chosen) -> None:
+        """Go to the field of a problem, or to its line."""
+        location = self._location_of(message.problem)
+        sections = self.draft.sections() if self.draft is not None else []
+        for number, section in enumerate(sections):
+            if location and section.holds(location):
+                self._section = number
+                await self._show()
+                label = ".".join(str(part) for part in location[len(section.location) :])
+                if not self.has_class("-toml") and self.query_one(SettingsForm).focus_field(label):
+                    return
+        self._go_to_text(message.problem, location)
+
+    def _go_to_text(self, problem: Problem, location: Location | None) -> None:
+        line = problem.line - 1 if problem.line else None
+        if line is None and location is not None and self.draft is not None:
+            line = self.draft.line_of(location)
+        self.add_class("-toml")
+        editor = self.query_one(TomlEditor)
+        editor.focus()
+        if line is not None:
+            editor.go_to_line(line)
+
+    # --- actions ----------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Stages are moved and removed only while one is shown."""
+        if action in ("remove_stage", "move_stage"):
+            return True if self.draft is not None and self._stage_number() is not None else None
+        return True
+
+    async def action_outward(self) -> None:
+        """From a field or the text to the parts; from there home."""
+        if self.focused is None or self.focused is self.query_one(SectionList):
+            await super().action_outward()
+        else:
+            self.remove_class("-toml")
+            self.query_one(SectionList).focus()
+
+    def action_toggle_text(self) -> None:
+        """Between form and text."""
+        editor = self.query_one(TomlEditor)
+        if editor.has_focus:
+            self.remove_class("-toml")
+            self.query_one(SettingsForm).focus_field()
+        else:
+            self.add_class("-toml")
+            editor.focus()
+
+    async def action_browse(self, step: int) -> None:
+        """The part before or behind."""
+        if self.draft is not None:
+            self._section = max(0, min(len(self.draft.sections()) - 1, self._section + step))
+            await self._show()
+
+    def action_check(self) -> None:
+        """Look at everything now, and tell."""
+        self._tell_result = True
+        self._examine()
+
+    def action_diff(self) -> None:
+        """What was changed since the profile was opened or saved."""
+        if self.draft is None or not self.draft.edited:
+            self.notify("Nothing was changed.")
+            return
+        title = f"{self.draft.name}: what was changed"
+        self.workbench.push_screen(DiffModal(title, self.draft.original, self.draft.text))
+
+    @work(exclusive=True, group="run")
+    async def action_run(self) -> None:
+        """Start a run of the profile as it stands, saved or not."""
+        draft = self.draft
+        if draft is None:
+            return
+        worker = self.run_worker(
+            lambda: examine(draft.text, draft.path, self.workbench.workspace), thread=True, exit_on_error=False
+        )
+        found = await worker.wait()
+        if found.profile is None:
+            listed = "\n".join(f"- {problem.text}" for problem in found.problems)
+            self.workbench.show_error("This profile cannot run", listed)
+            return
+        name = await self._run_name(found.profile.run.name or draft.name)
+        if name is not None:
+            await self.workbench.start_job(JobRequest(profile=found.profile, name=name))
+
+    async def _run_name(self, name: str) -> str | None:
+        """The run's name; asked for where a run has it already."""
+        if not (self.workbench.workspace / name).exists():
+            return name
+        free = next(f"{name}-{n}" for n in range(2, 10_000) if not (self.workbench.workspace / f"{name}-{n}").exists())
+        detail = f"{name} is there already; by that name it goes on, as long as the settings are the same."
+        return await self.workbench.push_screen_wait(AskModal("Name of the run", detail, free))

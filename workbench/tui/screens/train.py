@@ -1,0 +1,318 @@
+"""The Train screen: watch a run and steer it, whichever process does its work."""
+
+from collections.abc import Callable
+
+import psutil
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Container, Horizontal, Vertical
+from textual.widget import Widget
+from textual.widgets import Static
+
+from workbench.control import Command, CommandName
+from workbench.errors import WorkbenchError
+from workbench.narration import count, duration, figure, rate, size
+from workbench.tui.actions import bindings
+from workbench.tui.bridge import JobRequest, WatchedRun
+from workbench.tui.modals.confirm import ConfirmModal
+from workbench.tui.run_state import RunState, StageState
+from workbench.tui.screens.base import WorkbenchScreen
+from workbench.tui.widgets.figures import Figure, Figures
+from workbench.tui.widgets.line_chart import LineChart, Shown
+from workbench.tui.widgets.log_tail import LogTail
+from workbench.tui.widgets.progress_line import ProgressLine
+from workbench.tui.widgets.sample_pane import SamplePane
+from workbench.tui.widgets.spark import bar, spark
+
+SMOOTHINGS = (0.0, 0.6, 0.9)
+PAGES = ("loss", "rate", "norm", "speed")
+STEERING = frozenset({"stop", "checkpoint", "evaluate", "sample"})
+
+
+class TrainScreen(WorkbenchScreen):
+    """Curves, figures, samples and the log of one run, and the keys that steer it."""
+
+    MODE = SCOPE = "train"
+    ABOUT = (
+        "Watch a run and steer it. Every wish is carried out between two steps, and the screen says what the engine "
+        "confirmed: `pausing…` is a wish, `paused` is a fact."
+    )
+    CSS_PATH = "train.tcss"
+    BINDINGS = bindings("train")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: WatchedRun | None = None
+        self._stage_name: str | None = None
+        self._status_drawn = ""
+
+    def compose_panes(self) -> ComposeResult:
+        """Progress, charts, figures, samples, log; or what to do where no run is shown."""
+        yield Static("No run is shown.\n\nPress 1 to open one from Home, or n there to start one.", id="no-run")
+        yield ProgressLine(id="progress")
+        with Horizontal(id="charts", classes="-page-loss"):
+            yield LineChart("loss", id="loss")
+            with Vertical(id="side"):
+                yield LineChart("learning rate", id="rate")
+                yield LineChart("gradient norm", id="norm")
+                yield LineChart("tokens/s", id="speed")
+        with Container(id="tiles"):
+            yield Figures("Now", id="now")
+            yield Figures("Throughput", id="throughput")
+            yield Figures("Model", id="model")
+            yield SamplePane(id="sample")
+            yield LogTail(id="log")
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> WatchedRun | None:
+        """The run that is shown."""
+        return self.workbench.bridge.shown
+
+    @property
+    def state(self) -> RunState | None:
+        """What is known of it."""
+        return self.run.state if self.run is not None else None
+
+    @property
+    def stage(self) -> StageState | None:
+        """The stage a person chose to look at, or else the one at work."""
+        state = self.state
+        if state is None:
+            return None
+        return state.stages.get(self._stage_name or "") or state.stage
+
+    def show_numbers(self) -> None:
+        """Draw everything but the curves."""
+        if self.run is not self._run:
+            self._run, self._stage_name = self.run, None
+            self.action_reset_zoom()
+        state, stage = self.state, self.stage
+        self.set_class(state is None, "-empty")
+        self.query_one(ProgressLine).show(state, stage)
+        self.query_one(LogTail).show(state)
+        self.query_one(SamplePane).show(stage)
+        if state is not None:
+            self.query_one("#now", Figures).show(_now(stage))
+            self.query_one("#throughput", Figures).show(_throughput(stage))
+            self.query_one("#model", Figures).show(_model(state, stage))
+        drawn = f"{state.shown_status} {state.live}" if state is not None else ""
+        if drawn != self._status_drawn:
+            self._status_drawn = drawn
+            self.refresh_bindings()
+
+    def show_charts(self) -> None:
+        """Draw the curves of the stage."""
+        stage = self.stage
+        for name, shown in _curves(stage).items():
+            self.query_one(f"#{name}", LineChart).show(shown)
+
+    # --- what is possible now ---------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Steering needs a run that is alive; pause and continue take turns on one key."""
+        state = self.state
+        live = state is not None and state.live
+        waiting = state is not None and (state.status == "paused" or state.wish == "pausing")
+        if action in STEERING:
+            return True if live else None
+        if action == "pause":
+            return live and not waiting
+        if action == "continue":
+            return live and waiting
+        if action == "resume_run":
+            return state is not None and state.status in ("stopped", "failed", "lost")
+        if action == "next_chart":
+            return self.has_class("-narrow")
+        return True
+
+    # --- steering ---------------------------------------------------------------------------------------------------
+
+    def action_pause(self) -> None:
+        """Ask the engine to wait."""
+        self._steer(lambda run: run.pause())
+
+    def action_continue(self) -> None:
+        """Ask the engine to go on."""
+        self._steer(lambda run: run.resume())
+
+    @work
+    async def action_stop(self) -> None:
+        """Ask whether to end the run, and ask the engine for it."""
+        state = self.state
+        if state is None or not state.live:
+            return
+        detail = "It finishes the step and saves a checkpoint; r goes on from there."
+        if await self.workbench.push_screen_wait(
+            ConfirmModal(f"Stop {state.name}?", detail, yes="Stop after this step")
+        ):
+            self._steer(lambda run: run.stop())
+
+    def action_checkpoint(self) -> None:
+        """Ask for a checkpoint."""
+        self._request("checkpoint", "A checkpoint is saved after this step.")
+
+    def action_evaluate(self) -> None:
+        """Ask for the validation loss."""
+        self._request("evaluate", "The validation loss is measured after this step.")
+
+    def action_sample(self) -> None:
+        """Ask for samples."""
+        self._request("sample", "The model continues the prompts after this step.")
+
+    async def action_resume_run(self) -> None:
+        """Go on with a run that ended early."""
+        if self.state is not None and self.state.directory is not None:
+            await self.workbench.start_job(JobRequest(resume=self.state.directory))
+
+    def _request(self, name: CommandName, answer: str) -> None:
+        self._steer(lambda run: run.request(Command(name)))
+        self.notify(answer, timeout=3)
+
+    def _steer(self, wish: Callable[[WatchedRun], None]) -> None:
+        if self.run is None:
+            return
+        try:
+            wish(self.run)
+        except (WorkbenchError, OSError) as error:
+            self.workbench.show_error("The run cannot be reached", str(error))
+        self.refresh_run()
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def action_next_chart(self) -> None:
+        """Turn the page of charts."""
+        charts = self.query_one("#charts")
+        page = next(index for index, name in enumerate(PAGES) if charts.has_class(f"-page-{name}"))
+        charts.remove_class(f"-page-{PAGES[page]}")
+        charts.add_class(f"-page-{PAGES[(page + 1) % len(PAGES)]}")
+
+    def action_log_axis(self) -> None:
+        """Logarithmic loss axis, or back."""
+        chart = self.query_one("#loss", LineChart)
+        chart.log_y = not chart.log_y
+
+    def action_smoothing(self) -> None:
+        """The next strength of smoothing."""
+        for chart in self.query(LineChart):
+            place = SMOOTHINGS.index(chart.smoothing)
+            chart.smoothing = SMOOTHINGS[(place + 1) % len(SMOOTHINGS)]
+
+    def action_zoom(self, factor: float) -> None:
+        """Show more or fewer steps in every chart."""
+        for chart in self.query(LineChart):
+            chart.zoom(factor)
+
+    def action_reset_zoom(self) -> None:
+        """Show all steps."""
+        for chart in self.query(LineChart):
+            chart.window = None
+
+    def action_pan(self, share: float) -> None:
+        """Look at earlier or later steps."""
+        for chart in self.query(LineChart):
+            chart.pan(share)
+
+    def action_maximise(self) -> None:
+        """Give the focused pane the screen, or take it back."""
+        if self.maximized is not None:
+            self.minimize()
+        elif self.focused is not None:
+            self.maximize(self.focused)
+
+    def action_browse_samples(self, step: int) -> None:
+        """An older or a newer sample."""
+        self.query_one(SamplePane).browse(step)
+
+    def action_browse_stages(self, step: int) -> None:
+        """The stage before or after the one that is shown."""
+        state, stage = self.state, self.stage
+        if state is None or stage is None:
+            return
+        names = list(state.stages)
+        place = max(0, min(len(names) - 1, names.index(stage.name) + step))
+        self._stage_name = None if names[place] == state.stage_name else names[place]
+        self.action_reset_zoom()
+        self.show_numbers()
+        self.show_charts()
+
+    def action_copy(self) -> None:
+        """Copy the figures of the focused pane, or else the sample."""
+        pane: Widget | None = self.focused
+        sample = self.query_one(SamplePane).current
+        text = pane.plain if isinstance(pane, Figures) else f"{sample.prompt}{sample.text}" if sample else ""
+        if text:
+            self.app.copy_to_clipboard(text)
+            self.notify("Copied", timeout=2)
+
+
+def _curves(stage: StageState | None) -> dict[str, list[Shown]]:
+    """What each chart shows."""
+    if stage is None:
+        return {page: [] for page in PAGES}
+    train = Shown("train", stage.train_loss, "primary", figure(stage.train_loss.last), smooth=True)
+    validation = Shown("val", stage.val_loss, "accent", figure(stage.val_loss.last))
+    return {
+        "loss": [train, validation] if stage.val_loss else [train],
+        "rate": [Shown("", stage.learning_rate, "primary", rate(stage.learning_rate.last))],
+        "norm": [Shown("", stage.grad_norm, "primary", figure(stage.grad_norm.last, 2), smooth=True)],
+        "speed": [Shown("", stage.tokens_per_second, "primary", _count(stage.tokens_per_second.last), smooth=True)],
+    }
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else count(value)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _memory_words(used: int) -> str:
+    return f"{size(used)} of {size(psutil.virtual_memory().total)}"
+
+
+def _now(stage: StageState | None) -> list[Figure]:
+    """Everything in three lines, where there is room for one pane only."""
+    latest = stage.latest if stage is not None else None
+    if latest is None:
+        return [Figure("", "waiting for the first step")]
+    return [
+        Figure("", f"loss {figure(latest.loss)}  lr {rate(latest.learning_rate)}  norm {figure(latest.grad_norm, 2)}"),
+        Figure("", f"{count(latest.tokens_per_second)} tok/s  MFU {_percent(latest.mfu)}"),
+        Figure("", f"memory {_memory_words(latest.memory_bytes)}"),
+    ]
+
+
+def _throughput(stage: StageState | None) -> list[Figure]:
+    latest = stage.latest if stage is not None else None
+    if stage is None or latest is None:
+        return [Figure("", "waiting for the first step")]
+    per_step = stage.tokens_per_step / latest.tokens_per_second if latest.tokens_per_second else None
+    total = psutil.virtual_memory().total
+    return [
+        Figure("tokens/s", f"{latest.tokens_per_second:,.0f}", spark(stage.tokens_per_second.means()[-64:], 10)),
+        Figure("MFU", _percent(latest.mfu)),
+        Figure("step", f"{per_step * 1000:,.0f} ms" if per_step else "-"),
+        Figure("seen", f"{count(latest.tokens)} tokens"),
+        Figure("memory", size(latest.memory_bytes), bar(latest.memory_bytes / total, 10), "secondary"),
+        Figure("eta", duration(latest.eta_seconds)),
+    ]
+
+
+def _model(state: RunState, stage: StageState | None) -> list[Figure]:
+    figures = [Figure("device", f"{state.device or '-'} {state.precision}")]
+    if stage is None:
+        return figures
+    stages = list(state.planned or state.stages)
+    place = f"{stages.index(stage.name) + 1} of {len(stages)}" if stage.name in stages else ""
+    best = figure(stage.best_val_loss) if stage.best_val_loss is not None else "-"
+    return [
+        *figures,
+        Figure("stage", f"{stage.name} {place}".strip()),
+        Figure("params", _count(stage.parameters or None)),
+        Figure("vocabulary", f"{stage.vocab_size:,}" if stage.vocab_size else "-"),
+        Figure("best val", best),
+        *(Figure(name, f"{value:.1%}") for name, value in stage.scores.items()),
+    ]

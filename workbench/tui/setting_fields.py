@@ -1,0 +1,114 @@
+"""The fields of a form, made from the settings classes: kind, choices, default, range and help of each key."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Float, Integer, Item
+
+from workbench.config import Profile
+
+Kind = Literal["choice", "switch", "number", "text", "list"]
+ABOUT_KEYS = ("description", "measured")
+
+
+@dataclass(frozen=True)
+class SettingField:
+    """One setting as a field.
+
+    Args:
+        key: its place in its table; two parts where the table has one of its own.
+        choices: what may be chosen; default: what holds where it is absent, as text; None where it must be given.
+        range: which values are allowed, for people.
+    """
+
+    key: tuple[str, ...]
+    kind: Kind
+    help: str
+    default: str | None
+    range: str = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The key as profiles write it."""
+        return ".".join(self.key)
+
+    def show(self, value: Any) -> str:
+        """A value of the profile as the field shows it."""
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, list | tuple):
+            return "[" + ", ".join(tomlkit.item(each).as_string() for each in value) + "]"
+        if isinstance(value, Integer | Float):
+            return value.as_string()
+        text = str(value)
+        plain = text.isprintable() and not (self.kind == "list" and text.startswith("["))
+        return text if plain else tomlkit.string(text).as_string()
+
+    def read(self, text: str) -> Any:
+        """What a person wrote, as a value for the profile; nonsense stays text, and validation says what it thinks."""
+        if self.kind == "switch" or (self.kind == "choice" and text in ("true", "false")):
+            return text == "true"
+        toml_like = self.kind == "number" or text.startswith('"') or (self.kind == "list" and text.startswith("["))
+        if toml_like and (item := _toml_value(text.strip())) is not None:
+            return item
+        return text
+
+
+def _toml_value(text: str) -> Item | None:
+    try:
+        item = tomlkit.value(text)
+    except (TOMLKitError, ValueError):
+        return None
+    return item if item.as_string() == text else None
+
+
+@cache
+def fields_of(schema: str) -> tuple[SettingField, ...]:
+    """The fields of a settings class, in the order they are declared."""
+    whole = Profile.model_json_schema(by_alias=True)
+    table = whole if schema == "Profile" else whole["$defs"][schema]
+    found: list[SettingField] = []
+    for name, described in table["properties"].items():
+        if schema == "Profile" and name not in ABOUT_KEYS:
+            continue
+        nested = described.get("$ref") or next((part["$ref"] for part in described.get("allOf", ())), None)
+        if nested is None:
+            found.append(_field((name,), described, name in table.get("required", ())))
+        else:
+            inner = whole["$defs"][nested.rpartition("/")[2]]
+            found += [_field((name, key), each, False) for key, each in inner["properties"].items()]
+    return tuple(found)
+
+
+def _field(key: tuple[str, ...], described: dict[str, Any], required: bool) -> SettingField:
+    variants = [each for each in described.get("anyOf", [described]) if each.get("type") != "null"]
+    types = {each.get("type") for each in variants}
+    words = [word for each in variants for word in each.get("enum", [each["const"]] if "const" in each else [])]
+    kind: Kind = "text"
+    if "array" in types:
+        kind = "list"
+    elif types & {"integer", "number"}:
+        kind = "number"
+    elif types == {"boolean"}:
+        kind = "switch"
+    elif words:
+        kind = "choice"
+        words += ["true", "false"] if "boolean" in types else []
+    help_text = " ".join(described.get("description", "").split())
+    field = SettingField(key, kind, help_text, None, _range(variants, words), tuple(words) if kind == "choice" else ())
+    default = None if required else field.show(described.get("default"))
+    return SettingField(key, kind, help_text, default, field.range, field.choices)
+
+
+def _range(variants: list[dict[str, Any]], words: list[str]) -> str:
+    """The limits in words: `above 0, below 1, or auto`."""
+    names = {"exclusiveMinimum": "above", "minimum": "from", "exclusiveMaximum": "below", "maximum": "to"}
+    limits = [f"{word} {each[limit]:g}" for each in variants for limit, word in names.items() if limit in each]
+    whole = ["whole number"] if any(each.get("type") == "integer" for each in variants) else []
+    return ", ".join([*whole, *limits, *(f"or {word}" for word in words)])

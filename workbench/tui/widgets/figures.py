@@ -1,0 +1,63 @@
+"""A pane of figures: names, values, and where it helps a small curve."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual.app import RenderResult
+from textual.content import Content
+from textual.widget import Widget
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the pane.
+
+    Args:
+        name: what is measured; empty for a line that is only a value.
+        value: for people.
+        picture: blocks drawn after the value, in the colour named.
+        note: what stands last, fainter.
+    """
+
+    name: str
+    value: str
+    picture: str = ""
+    colour: str = "primary"
+    note: str = ""
+
+
+class Figures(Widget, can_focus=True):
+    """Names at the left, values in one column beside them."""
+
+    DEFAULT_CSS = "Figures { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }"
+
+    def __init__(self, heading: str, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes="pane")
+        self.border_title = heading
+        self.figures: Sequence[Figure] = ()
+
+    def show(self, figures: Sequence[Figure]) -> None:
+        """Draw these; nothing happens where they are the ones shown."""
+        if figures != self.figures:
+            grown = len(figures) != len(self.figures)
+            self.figures = figures
+            self.refresh(layout=grown)
+
+    @property
+    def plain(self) -> str:
+        """The figures as text, to copy."""
+        return "\n".join(f"{figure.name}\t{figure.value}" for figure in self.figures)
+
+    def render(self) -> RenderResult:
+        """One line for each figure."""
+        names = max((len(figure.name) for figure in self.figures), default=0)
+        values = max((len(figure.value) for figure in self.figures if figure.picture), default=0)
+        return Content("\n").join(self._line(figure, names, values) for figure in self.figures)
+
+    def _line(self, figure: Figure, names: int, values: int) -> Content:
+        return Content.assemble(
+            (f"{figure.name:<{names}}  " if names else "", "$foreground 60%"),
+            f"{figure.value:<{values}}" if figure.picture else figure.value,
+            (f"  {figure.picture}" if figure.picture else "", f"${figure.colour}"),
+            (f"  {figure.note}" if figure.note else "", "$foreground 60%"),
+        )

@@ -1,0 +1,161 @@
+"""A pane with live curves: logarithmic axis, smoothing, zoom and pan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.style import Style
+from rich.text import Text
+from textual.app import RenderResult
+from textual.color import Color
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from workbench.tui.series import Series
+from workbench.tui.widgets.plot import Colour, Curve, Plot, Renderer, draw_with_plotext
+
+MIDDLE_COLOURS: dict[str, Colour] = {"primary": (58, 134, 200), "accent": (205, 120, 40)}
+SMALLEST_WINDOW = 8.0  # steps; below that there is nothing to see
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A curve of the chart.
+
+    Args:
+        name: for the title.
+        series: the points; the chart reads them when it draws.
+        colour: the name of a theme colour, such as `primary`.
+        value: its latest value as text, for the title.
+        smooth: whether smoothing applies to it.
+    """
+
+    name: str
+    series: Series
+    colour: str
+    value: str = ""
+    smooth: bool = False
+
+
+class LineChart(Widget, can_focus=True):
+    """Curves over steps. It keeps no points of its own: `show` names the series, `refresh` draws them again.
+
+    Args:
+        heading: what the curves measure.
+        renderer: draws a `Plot`; any function with that signature can take its place.
+    """
+
+    DEFAULT_CSS = "LineChart { min-height: 6; }"
+    log_y: reactive[bool] = reactive(False)
+    smoothing: reactive[float] = reactive(0.0)
+    window: reactive[tuple[float, float] | None] = reactive[tuple[float, float] | None](None)
+
+    def __init__(self, heading: str, *, renderer: Renderer = draw_with_plotext, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes="pane")
+        self.heading, self.renderer = heading, renderer
+        self.shown: Sequence[Shown] = ()
+        self.border_title = heading
+
+    def show(self, shown: Sequence[Shown]) -> None:
+        """Draw these curves from now on."""
+        self.shown = shown
+        self._label()
+        self.refresh()
+
+    def zoom(self, factor: float) -> None:
+        """Show `factor` times as many steps; the newest stay in view when they are in view now."""
+        extent = self._extent()
+        if extent is None:
+            return
+        low, high = self.window or extent
+        width = max(SMALLEST_WINDOW, (high - low) * factor)
+        if width >= extent[1] - extent[0]:
+            self.window = None
+            return
+        right = extent[1] if high >= extent[1] else (low + high + width) / 2
+        self._move_to(right - width, width, extent)
+
+    def pan(self, share: float) -> None:
+        """Move a zoomed window by a share of its width."""
+        extent = self._extent()
+        if extent is not None and self.window is not None:
+            low, high = self.window
+            self._move_to(low + share * (high - low), high - low, extent)
+
+    def render(self) -> RenderResult:
+        """The picture at the size the pane has now."""
+        width, height = self.content_size
+        curves = [curve for shown in self.shown for curve in self._curves(shown)]
+        picture = self.renderer(Plot(curves, width, height, self._current_window(), self.log_y))
+        return Text(style=Style(color=self._axis_colour())).append_text(picture)
+
+    def watch_log_y(self) -> None:
+        """Say so."""
+        self._label()
+
+    def watch_smoothing(self) -> None:
+        """Say so."""
+        self._label()
+
+    def watch_window(self) -> None:
+        """Say so."""
+        self._label()
+
+    def _curves(self, shown: Shown) -> list[Curve]:
+        colour = self._colour(shown.colour)
+        if not shown.smooth or not self.smoothing:
+            return [Curve(shown.series.lines(), colour)]
+        faint = Color(*colour).blend(Color(*self._colour("background")), 0.65).rgb
+        return [Curve(shown.series.lines(), faint), Curve(shown.series.smoothed(self.smoothing), colour)]
+
+    def _axis_colour(self) -> str | None:
+        """Fainter than text; themes of the terminal's own colours leave the choice to the terminal."""
+        if self.app.native_ansi_color:
+            return None
+        return Color(*self._colour("foreground")).blend(Color(*self._colour("background")), 0.35).hex6
+
+    def _colour(self, name: str) -> Colour:
+        parsed = Color.parse(self.app.theme_variables.get(name, "white"))
+        # What a terminal's own colours look like is not known; these can be told apart on black and on white.
+        return parsed.rgb if parsed.ansi is None else MIDDLE_COLOURS.get(name, (128, 128, 128))
+
+    def _extent(self) -> tuple[float, float] | None:
+        ends = [
+            (shown.series.buckets[0].first_x, shown.series.buckets[-1].last_x) for shown in self.shown if shown.series
+        ]
+        if not ends:
+            return None
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def _move_to(self, low: float, width: float, extent: tuple[float, float]) -> None:
+        low = max(extent[0], min(low, extent[1] - width))
+        self._follows = low + width >= extent[1]
+        self.window = (low, low + width)
+
+    _follows = False
+
+    def _current_window(self) -> tuple[float, float] | None:
+        """The window, moved along where it held the newest step."""
+        extent = self._extent()
+        if self.window is None or extent is None:
+            return None
+        low, high = self.window
+        if self._follows and extent[1] > high:
+            return low + extent[1] - high, extent[1]
+        return self.window
+
+    def _label(self) -> None:
+        legend = "  ".join(
+            f"[${shown.colour}]━[/] {shown.name} {shown.value}" if shown.name else shown.value for shown in self.shown
+        )
+        self.border_title = f"{self.heading}  {legend}".rstrip()
+        nonfinite = sum(shown.series.nonfinite for shown in self.shown)
+        notes = [
+            f"{nonfinite} not finite" if nonfinite else "",
+            "log axis" if self.log_y else "",
+            f"smooth {self.smoothing:g}" if self.smoothing else "",
+            self._window_words(),
+        ]
+        self.border_subtitle = "  ".join(note for note in notes if note)
+
+    def _window_words(self) -> str:
+        return f"steps {self.window[0]:.0f}-{self.window[1]:.0f}" if self.window else ""

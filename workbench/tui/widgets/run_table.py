@@ -1,0 +1,203 @@
+"""The runs of a workspace as a table that fits any width."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from textual.app import ComposeResult
+from textual.containers import Center, Vertical
+from textual.content import Content
+from textual.events import Resize
+from textual.message import Message
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from workbench.narration import ago, count, figure
+from workbench.runs.store import RunSummary
+from workbench.tui.widgets.list_view import KeyList
+from workbench.tui.widgets.top_bar import SHAPES
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table; those with a higher `rank` go first where there is no room."""
+
+    title: str
+    width: int
+    rank: int
+    cell: Callable[[RunSummary], tuple[str, str]]
+
+
+def _state(run: RunSummary) -> tuple[str, str]:
+    shape, colour = SHAPES[run.label]
+    return f"{shape} {run.label}", f"${colour}"
+
+
+def _steps(run: RunSummary) -> tuple[str, str]:
+    return (f"{count(run.step)}/{count(run.steps)}" if run.steps else "-"), ""
+
+
+def _val_loss(run: RunSummary) -> tuple[str, str]:
+    return figure(run.val_loss), ""
+
+
+def _speed(run: RunSummary) -> tuple[str, str]:
+    return (count(run.tokens_per_second) if run.tokens_per_second else "-"), ""
+
+
+def _when(run: RunSummary) -> tuple[str, str]:
+    return ago(max(0.0, time.time() - run.updated_at)), "$foreground 60%"
+
+
+def _stage(run: RunSummary) -> tuple[str, str]:
+    return run.stage or "-", ""
+
+
+COLUMNS = (
+    Column("stage", 10, 2, _stage),
+    Column("state", 13, 0, _state),
+    Column("step", 11, 1, _steps),
+    Column("val", 6, 1, _val_loss),
+    Column("tok/s", 6, 4, _speed),
+    Column("when", 5, 3, _when),
+)
+NAME_WIDTH = 18  # cells that a run's name gets at least before columns go
+GAP = 2
+
+
+class RunTable(Vertical):
+    """Runs, a filter, and what to do where there are none."""
+
+    DEFAULT_CSS = """
+    RunTable { height: 1fr; }
+    RunTable .header { height: 1; color: $text-muted; text-wrap: nowrap; }
+    RunTable #filter { display: none; height: 1; border: none; padding: 0; background: $surface; }
+    RunTable.-filtering #filter { display: block; }
+    RunTable Center { display: none; height: 1fr; align: center middle; }
+    RunTable #empty { width: auto; }
+    RunTable.-none Center { display: block; }
+    RunTable.-none KeyList, RunTable.-none .header { display: none; }
+    """
+
+    class Pointed(Message):
+        """Another run is under the cursor, or the same with newer figures; None where there is none."""
+
+        def __init__(self, run: RunSummary | None) -> None:
+            super().__init__()
+            self.run = run
+
+    class Opened(Message):
+        """A run was clicked."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes="pane")
+        self.border_title = "Runs"
+        self.runs: Sequence[RunSummary] = ()
+
+    def compose(self) -> ComposeResult:
+        """The titles, the rows, the filter, the words for an empty workspace."""
+        yield Static(classes="header", markup=False)
+        yield KeyList(id="rows")
+        with Center():
+            yield Static(id="empty")
+        yield Input(placeholder="part of a name; esc shows all", id="filter", compact=True)
+
+    @property
+    def current(self) -> RunSummary | None:
+        """The run under the cursor."""
+        rows = self.query_one(KeyList)
+        if rows.highlighted is None:
+            return None
+        name = rows.get_option_at_index(rows.highlighted).id
+        return next((run for run in self.runs if run.name == name), None)
+
+    def show(self, runs: Sequence[RunSummary]) -> None:
+        """Show these runs; the cursor stays on its run."""
+        self.runs = runs
+        self.set_class(not runs, "-none")
+        self._fill()
+
+    def say_when_empty(self, words: Content) -> None:
+        """What stands there while there is no run."""
+        self.query_one("#empty", Static).update(words)
+
+    def start_filter(self) -> None:
+        """Open the field that filters."""
+        self.add_class("-filtering")
+        self.query_one(Input).focus()
+
+    def end_filter(self) -> bool:
+        """Show all runs again; False where all were shown."""
+        filtering = self.has_class("-filtering")
+        self.remove_class("-filtering")
+        self.query_one(Input).value = ""
+        self.query_one(KeyList).focus()
+        return filtering
+
+    def on_resize(self, event: Resize) -> None:
+        """Fit the columns to the new width."""
+        self._fill()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter as the person types."""
+        event.stop()
+        self._fill()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Back to the rows, filtered."""
+        event.stop()
+        self.query_one(KeyList).focus()
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        """Tell which run the cursor is on."""
+        event.stop()
+        self.post_message(self.Pointed(self.current))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A click opens."""
+        event.stop()
+        self.post_message(self.Opened())
+
+    def _fill(self) -> None:
+        rows = self.query_one(KeyList)
+        columns, name_width = self._layout()
+        titles = [("name", name_width), *((column.title, column.width) for column in columns)]
+        self.query_one(".header", Static).update((" " * GAP).join(set_cell_size(*title) for title in titles))
+        wanted = self.query_one(Input).value.strip().lower()
+        shown = [run for run in self.runs if wanted in run.name.lower()]
+        here = self.current.name if self.current is not None else None
+        names = [run.name for run in shown]
+        prompts = [_row(run, columns, name_width) for run in shown]
+        if names == [option.id for option in rows.options]:
+            for index, prompt in enumerate(prompts):
+                if rows.get_option_at_index(index).prompt != prompt:
+                    rows.replace_option_prompt_at_index(index, prompt)
+        else:
+            rows.clear_options()
+            rows.add_options([Option(prompt, id=name) for name, prompt in zip(names, prompts, strict=True)])
+            rows.highlighted = names.index(here) if here in names else (0 if names else None)
+        total = f"{len(shown)} of {len(self.runs)}" if wanted else f"{len(self.runs)}"
+        self.border_subtitle = f"{total} run{'' if len(self.runs) == 1 else 's'}" if self.runs else ""
+        self.post_message(self.Pointed(self.current))
+
+    def _layout(self) -> tuple[list[Column], int]:
+        """The columns there is room for, and what is left for the name."""
+        width = self.content_size.width - 1  # the scroll bar
+        columns = list(COLUMNS)
+        while columns and width - sum(column.width + GAP for column in columns) < NAME_WIDTH:
+            columns.remove(max(columns, key=lambda column: column.rank))
+        return columns, max(4, width - sum(column.width + GAP for column in columns))
+
+
+def _row(run: RunSummary, columns: Sequence[Column], name_width: int) -> Content:
+    parts: list[tuple[str, str]] = [(_fitted(run.name, name_width), "bold")]
+    for column in columns:
+        text, style = column.cell(run)
+        parts += [(" " * GAP, ""), (set_cell_size(text, column.width), style)]
+    return Content.assemble(*parts)
+
+
+def _fitted(name: str, width: int) -> str:
+    """The name in exactly `width` cells, with a mark where it was cut."""
+    return set_cell_size(name, width) if cell_len(name) <= width else f"{set_cell_size(name, width - 1)}…"

@@ -1,0 +1,62 @@
+"""Data files under the headings of where they come from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from textual.binding import Binding
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from workbench.narration import size
+from workbench.tui.data_sources import DataSource
+from workbench.tui.widgets.list_view import KeyList
+
+
+class SourceList(KeyList):
+    """Files in groups; choosing one posts `Chosen`."""
+
+    BINDINGS = [Binding("enter", "select", "Open", show=False)]
+
+    class Chosen(Message):
+        """A person wants to look at another file."""
+
+        def __init__(self, source: DataSource) -> None:
+            super().__init__()
+            self.source = source
+
+    def __init__(self) -> None:
+        super().__init__(id="sources", classes="pane")
+        self.border_title = "Sources"
+        self.sources: Sequence[DataSource] = ()
+        self._shown: list[DataSource | None] = []
+
+    def show(self, sources: Sequence[DataSource], current: Path | None) -> None:
+        """List these, the current one marked; the cursor goes to it."""
+        self.sources = sources
+        self._shown = []
+        self.clear_options()
+        group = ""
+        for source in sources:
+            if source.group != group:
+                group = source.group
+                self._shown.append(None)
+                self.add_option(Option(Content.styled(group, "bold $foreground 60%"), disabled=True))
+            self._shown.append(source)
+            self.add_option(Option(_line(source, source.path == current)))
+        here = [place for place, line in enumerate(self._shown) if line is not None and line.path == current]
+        self.highlighted = here[0] if here else next((n for n, line in enumerate(self._shown) if line), None)
+        self.border_subtitle = f"{len(sources)}"
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Tell the screen."""
+        event.stop()
+        source = self._shown[event.option_index]
+        if source is not None:
+            self.post_message(self.Chosen(source))
+
+
+def _line(source: DataSource, current: bool) -> Content:
+    mark, style = ("▸ ", "bold $primary") if current else ("  ", "")
+    return Content.assemble(mark, (source.name, style), (f"  {size(source.size_bytes)}", "$foreground 60%"))

@@ -13,6 +13,7 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "locations",
     "atomic",
     "narration",
+    "machine",
 }
 JOBS = {"jobs", "job_inputs", "job_plan", "job_stage", "job_tokenizer", "job_evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -26,8 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"inference", "model", "tokenizer", "data", "runs"},
     "interop": {"inference", "model", "tokenizer", "data"},
     "jobs": {"data", "evaluation", "inference", "interop", "model", "runs", "tokenizer", "training"},
+    "benchmarks": {"data", "model", "tokenizer", "training"},
     "tui": {"jobs", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"},
-    "cli": {"tui", "jobs", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"},
+    "cli": {"tui", "jobs", "benchmarks", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"},
 }
 ONLY_IN = {"textual": {"tui"}, "plotext": {"tui"}}
 NO_TORCH = {"foundation", "tokenizer", "data", "runs"}

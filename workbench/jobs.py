@@ -40,6 +40,7 @@ from workbench.job_plan import (
 )
 from workbench.job_stage import Parent, Setting, StageRun, check_memory, finished_result, prepare_data
 from workbench.job_tokenizer import make_tokenizer
+from workbench.machine import cpu_name
 from workbench.model.allocator import keep_freed_memory
 from workbench.model.configuration import ModelConfig, model_config
 from workbench.model.precision import resolve_device, resolve_precision, suggest_threads
@@ -296,7 +297,7 @@ class Job:
             "compile": compiled,
             "threads": threads,
             "micro_batch_size": earlier.get("micro_batch_size", {}),
-            "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.platform()},
+            "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform()},
             "versions": _versions(),
             "command": sys.argv,
         }
@@ -396,14 +397,6 @@ def _explained(error: Exception, run: str, log: Path) -> WorkbenchError:
         remedy = "free some space and start it again; its last checkpoint stands"
         return WorkbenchError(f"run {run}", "the disk is full", remedy)
     return WorkbenchError(f"run {run}", f"{type(error).__name__}: {error}", f"the traceback is in {log}")
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _versions() -> dict[str, str]:

@@ -41,7 +41,7 @@ def test_help_and_version_import_neither_torch_nor_textual(option: str, start: S
         "assert not heavy, heavy"
     )
     process = start(code)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
     assert "llm-workbench" in output
 
@@ -57,7 +57,7 @@ def test_light_commands_do_not_import_torch(command: list[str], start: Start) ->
         "assert not {'torch', 'textual'} & set(sys.modules), 'heavy'"
     )
     process = start(code, *command)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
 
 
@@ -214,7 +214,7 @@ def test_a_program_without_streams_works(start: Start) -> None:
     code = "import os, sys\nfrom workbench.cli.main import main\nfor name in ('stdin', 'stdout', 'stderr'):\n"
     code += "    setattr(sys, name, None)\nos._exit(main(sys.argv[1:]))"
     process = start(code, "runs")
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert process.returncode == 0
 
 
@@ -233,7 +233,7 @@ def test_a_reader_that_goes_away_is_no_error(command: str, start: Start) -> None
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert (process.returncode, errors) == (141, "")
 
 
@@ -242,7 +242,7 @@ def test_a_terminal_that_knows_no_chinese_is_no_error(start: Start) -> None:
     run.write_state(RunState("running", stage="詩"))
     code = "import sys\nfrom workbench.cli.main import main\nsys.exit(main(['runs']))"
     process = start(code, encoding="ascii")
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
     assert "\\u8a69" in output
 

@@ -92,6 +92,17 @@ def test_the_fastest_number_of_threads_is_suggested(monkeypatch: pytest.MonkeyPa
     assert precision.suggest_threads(small, 64) == 2
 
 
+def test_a_moment_of_other_work_does_not_cost_a_run_its_threads(
+    monkeypatch: pytest.MonkeyPatch, small: ModelConfig
+) -> None:
+    monkeypatch.setattr(precision, "_cpus", lambda: 2)
+    monkeypatch.setattr(precision.time, "sleep", lambda seconds: None)
+    busy, quiet = {"1": 1.0, "2": 3.0}, {"1": 1.0, "2": 0.6}
+    races = iter([busy, quiet])
+    monkeypatch.setattr(precision, "_race", lambda runners: next(races))
+    assert precision.suggest_threads(small, 64) == 2
+
+
 @pytest.mark.parametrize(("name", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_products_inside_autocast_are_in_the_precision(name: str, expected: torch.dtype) -> None:
     with precision.autocast("cpu", name):

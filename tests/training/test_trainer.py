@@ -89,7 +89,7 @@ def test_a_paused_run_takes_no_step_and_obeys_commands(make_bench: Any) -> None:
     control.pause()
     thread = threading.Thread(target=bench.trainer.run)
     thread.start()
-    snapshot = bench.trainer.snapshot().result(timeout=20)
+    snapshot = bench.trainer.snapshot().result(timeout=120)
     control.request(Command("evaluate"))
     control.request(Command("sample"))
     control.request(Command("checkpoint"))

@@ -1,6 +1,7 @@
 """What tests of the screens share: an app over an empty workspace, and jobs that announce events and do no work."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -148,13 +149,12 @@ def screen_text() -> Callable[[WorkbenchApp], str]:
 
 @pytest.fixture
 def wait_until() -> Callable[..., Any]:
-    """Waits for a condition while the app goes on; fails after half a minute."""
+    """Waits for a condition while the app goes on; gives up after two minutes, as a busy machine may be that slow."""
 
     async def wait(pilot: Any, condition: Callable[[], bool]) -> None:
-        for _ in range(300):
-            if condition():
-                return
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < deadline, "the condition never came true"
             await pilot.pause(0.02)
-        raise AssertionError("the condition never came true")
 
     return wait

@@ -21,7 +21,7 @@ Beginning = Callable[..., list[Event]]
 
 
 def drain_until(bridge: Bridge | FollowedRun, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "the condition never came true"
         bridge.drain()

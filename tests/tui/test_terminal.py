@@ -41,7 +41,7 @@ class Terminal:
 
     def finish(self) -> int:
         """Read to the end; the exit code."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "the program does not end"
             self._read()
@@ -82,7 +82,7 @@ def test_native_prints_go_to_the_log_and_not_over_the_screen(tmp_path: Path) -> 
     terminal = Terminal(code, tmp_path)
     terminal.read_until(b"Quit")
     log = tmp_path / "home" / "state" / "log" / "workbench.log"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while "NATIVE" not in log.read_text(encoding="utf-8"):
         assert time.monotonic() < deadline
         terminal._read()

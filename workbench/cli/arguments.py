@@ -75,6 +75,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_model_commands(commands)
     _add_profile_commands(commands)
     _add_data_commands(commands)
+    _add_benchmarks(commands)
     _add(commands, "locate", "workbench_command:locate", "print the folders that are used", workspace=True)
     return parser
 
@@ -150,6 +151,20 @@ def _add_data_commands(commands: Any) -> None:
     lint.add_argument("--kind", choices=("pretrain", "sft", "dpo"), help="its use; told by its first row when absent")
     lint.add_argument("--tokenizer", metavar="DIR|FILE", help="also tell of conversations that are too long")
     lint.add_argument("--sequence-length", type=_positive, metavar="N", help="tokens a row, for --tokenizer")
+
+
+def _add_benchmarks(commands: Any) -> None:
+    bench = commands.add_parser("bench", help="measure how fast this machine is at the work", allow_abbrev=False)
+    actions = bench.add_subparsers(title="commands", metavar="WHAT", required=True)
+    train = _add(actions, "train", "bench_commands:train", "training steps in each precision, in turn")
+    train.add_argument(
+        "bench_profile", nargs="?", metavar="NAME|FILE", help="sizes of its first stage; a Llama of 29M when absent"
+    )
+    _add_overrides(train, "bench_overrides")
+    train.add_argument("--rounds", type=_positive, default=5, metavar="N", help="turns of each contender")
+    train.add_argument("--steps", type=_positive, default=4, metavar="N", help="steps of a turn")
+    train.add_argument("--transformers", action="store_true", help="also its LlamaForCausalLM, if it is installed")
+    train.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add(commands: Any, name: str, command: str, text: str, workspace: bool = False) -> argparse.ArgumentParser:

@@ -141,35 +141,17 @@ class Trainer:
         self.model.train()
         try:
             while self._at_boundary():
-                self._take_step()
+                self.take_step()
             return self.step >= self.steps
         finally:
             self._serve_snapshots()
 
-    def snapshot(self) -> "Future[Transformer]":
-        """A copy of the model as it stands at the next step boundary, for other threads to talk to."""
-        future: Future[Transformer] = Future()
-        self._snapshots.append(future)
-        return future
+    def take_step(self) -> None:
+        """One optimizer step on the batch at the current position; `run` decides when.
 
-    def _at_boundary(self) -> bool:
-        """All that happens between two steps; False when there is no further step."""
-        finished = self.step >= self.steps
-        self._obey()
-        stopping = self.control.stop_requested
-        if finished or stopping or self._checkpoint_due():
-            self._save()
-        first = self.step == 0 or finished
-        if not stopping and (first or _due(self.step, self.settings.evaluate_every)):
-            self._validate()
-        if not stopping and (first or _due(self.step, self.settings.sample_every)):
-            self._sample()
-        if self.saved_step == self.step:
-            self.shelf.tidy()
-        self._serve_snapshots()
-        return not (finished or self.control.stop_requested)
-
-    def _take_step(self) -> None:
+        Raises:
+            WorkbenchError: the loss or a gradient is no longer a number.
+        """
         start = time.perf_counter()
         batch = self.loader.batch(self.position)
         learning_rate = self.schedule.learning_rate(self.step)
@@ -193,6 +175,29 @@ class Trainer:
         self._throughput.add(tokens, seconds)
         if self.step == 1 or self.step == self.steps or self.step % self.settings.log_every == 0:
             self._report(loss, learning_rate, grad_norm)
+
+    def snapshot(self) -> "Future[Transformer]":
+        """A copy of the model as it stands at the next step boundary, for other threads to talk to."""
+        future: Future[Transformer] = Future()
+        self._snapshots.append(future)
+        return future
+
+    def _at_boundary(self) -> bool:
+        """All that happens between two steps; False when there is no further step."""
+        finished = self.step >= self.steps
+        self._obey()
+        stopping = self.control.stop_requested
+        if finished or stopping or self._checkpoint_due():
+            self._save()
+        first = self.step == 0 or finished
+        if not stopping and (first or _due(self.step, self.settings.evaluate_every)):
+            self._validate()
+        if not stopping and (first or _due(self.step, self.settings.sample_every)):
+            self._sample()
+        if self.saved_step == self.step:
+            self.shelf.tidy()
+        self._serve_snapshots()
+        return not (finished or self.control.stop_requested)
 
     def _forward_backward(self, batch: Batch) -> float:
         """Leave the gradient of the step's mean loss in the parameters; the mean itself, in nats."""

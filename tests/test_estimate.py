@@ -68,3 +68,9 @@ def test_a_small_model_fits_and_its_time_is_told(tmp_path: Path) -> None:
     estimate = estimate_profile(parse_profile(PROFILE.format(hidden=64), "here"), tmp_path)
     assert estimate.problems == ()
     assert estimate.seconds is not None and estimate.seconds > 0
+
+
+def test_many_steps_of_next_to_no_arithmetic_take_their_time_all_the_same(tmp_path: Path) -> None:
+    text = PROFILE.format(hidden=64).replace("steps = 100", "steps = 1_000_000")
+    seconds = estimate_profile(parse_profile(text, "here"), tmp_path).seconds
+    assert seconds is not None and seconds > 1000

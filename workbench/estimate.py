@@ -18,6 +18,9 @@ PROGRAM_BYTES = 600_000_000  # torch and the program itself, resident on a CPU b
 BYTES_PER_TOKEN = 3.3  # of a small byte-level BPE on mixed text; only for lengths given in epochs
 # What training reaches, as a share of a bare float32 product in numpy, measured on CPUs without and with fast bf16.
 SHARE_FP32, SHARE_BF16 = 0.7, 1.0
+# What a step costs however small it is, measured with rows of a few tokens: at all, and by layer.
+STEP_SECONDS, LAYER_SECONDS = 0.0012, 0.001
+RACE_SECONDS = 0.3  # between other programs' turns there is a quiet moment in this time
 
 
 class Sizes(Protocol):
@@ -190,11 +193,16 @@ def _stage(
     rows = stage.micro_batch_size
     if rows == "auto":
         rows = choose_micro_batch_size(sizes, vocab_size, stage.sequence_length, stage.batch_size, room)
-    activations = min(rows, stage.batch_size) * stage.sequence_length * activation_bytes_per_token(sizes)
+    rows = min(rows, stage.batch_size)
+    activations = rows * stage.sequence_length * activation_bytes_per_token(sizes)
     # weights, gradients and AdamW's two memories in float32, and a copy of the weights in bf16
     memory = PROGRAM_BYTES + 18 * parameters.total + activations
     disk = (stage.keep + 2) * 12 * parameters.total + 4 * parameters.total
-    return StageEstimate(stage.name, steps, tokens, flops, memory, disk, None if flops is None else flops / speed)
+    seconds = None
+    if steps is not None and flops is not None:
+        overhead = STEP_SECONDS + LAYER_SECONDS * sizes.num_hidden_layers
+        seconds = flops / speed + steps * -(-stage.batch_size // rows) * overhead
+    return StageEstimate(stage.name, steps, tokens, flops, memory, disk, seconds)
 
 
 def _data_tokens(stage: StageSettings) -> int | None:
@@ -206,11 +214,11 @@ def _data_tokens(stage: StageSettings) -> int | None:
 
 
 def _flops_per_second(profile: Profile) -> float:
-    """What training reaches on this CPU, from a short product in numpy and what the processor says it can do."""
+    """What training reaches on this CPU, from short products in numpy and what the processor says it can do."""
     a = np.ones((256, 256), dtype=np.float32)  # short enough to be over before another program gets its turn
     best = float("inf")
-    for _ in range(40):
-        start = time.perf_counter()
+    deadline = time.perf_counter() + RACE_SECONDS
+    while (start := time.perf_counter()) < deadline:
         a @ a
         best = min(best, time.perf_counter() - start)
     share = SHARE_BF16 if profile.run.precision != "fp32" and fast_at_bf16() else SHARE_FP32

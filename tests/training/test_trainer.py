@@ -113,6 +113,21 @@ def test_a_stop_finishes_the_step_and_saves(make_bench: Any, tmp_path: Path) -> 
     assert (tmp_path / "step-000003" / "resume" / "state.json").is_file()
 
 
+@pytest.mark.parametrize("look", ["validate", "sample"])
+def test_a_stop_while_the_model_is_looked_at_saves_that_step(make_bench: Any, tmp_path: Path, look: str) -> None:
+    bench = make_bench(checkpoint_every=0)
+    looking = getattr(bench.trainer.probe, look)
+
+    def stops_at_two(model: Any) -> Any:
+        if bench.trainer.step == 2:
+            bench.trainer.control.stop()
+        return looking(model)
+
+    setattr(bench.trainer.probe, look, stops_at_two)
+    assert bench.trainer.run() is False
+    assert (tmp_path / "step-000002" / "resume" / "state.json").is_file()
+
+
 def test_a_changed_learning_rate_holds_from_the_next_step_and_survives_a_resume(
     make_bench: Any, tmp_path: Path
 ) -> None:

@@ -194,10 +194,13 @@ class Trainer:
             self._validate()
         if not stopping and (first or _due(self.step, self.settings.sample_every)):
             self._sample()
+        done = finished or self.control.stop_requested
+        if done:
+            self._save()  # the stop may have come while the model was looked at
         if self.saved_step == self.step:
             self.shelf.tidy()
         self._serve_snapshots()
-        return not (finished or self.control.stop_requested)
+        return not done
 
     def _forward_backward(self, batch: Batch) -> float:
         """Leave the gradient of the step's mean loss in the parameters; the mean itself, in nats."""

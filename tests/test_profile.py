@@ -186,3 +186,57 @@ def test_the_schema_takes_one_file_as_well_as_a_list() -> None:
     data = schema["$defs"]["StageSettings"]["properties"]["data"]
     assert {"type": "string"} in data["anyOf"]
     assert any(branch["type"] == "array" for branch in data["anyOf"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "wanted"),
+    [
+        ("model.num_hidden_layers = true", "it should be a whole number"),
+        ("stage.warmup = true", "it should be a whole number"),
+        ('stage.steps = "7"', "it should be a whole number"),
+        ('run.seed = "7"', "it should be a whole number"),
+        ("run.seed = 7.5", "it should be a whole number"),
+        ("stage.learning_rate = true", "it should be a number"),
+        ('run.compile = "yes"', "it should be true or false"),
+        ("run.compile = 1", "it should be true or false"),
+        ('model.tie_word_embeddings = "no"', "it should be true or false"),
+        ("stage.optimizer.betas = [0.9, true]", "it should be a number"),
+        ("run.name = 7", "it should be a text in quotes"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(setting: str, wanted: str) -> None:
+    stage = '[[stage]]\nkind = "pretrain"\ndata = "t"\n'
+    steps = "" if "steps" in setting else "steps = 10\n"
+    if setting.startswith("stage."):
+        text = stage + steps + setting.removeprefix("stage.")
+    else:
+        table, _, rest = setting.partition(".")
+        text = f"[{table}]\n{rest}\n{stage}{steps}"
+    assert wanted in problems_of(text)
+
+
+def test_whole_numbers_serve_where_fractions_are_allowed_and_floats_where_they_are_whole() -> None:
+    text = GOOD.replace("epochs = 2.0", "tokens = 1e6\nlearning_rate = 1\nclip = 2\noptimizer.betas = [0, 0.5]")
+    stage = parse_profile(text, "here").stage[1]
+    assert (stage.tokens, stage.learning_rate, stage.clip, stage.optimizer.betas) == (1_000_000, 1.0, 2.0, (0.0, 0.5))
+    model = parse_profile(GOOD.replace("hidden_size = 64", "hidden_size = 128.0"), "here").model
+    assert (model.hidden_size, model.head_dim, model.intermediate_size) == (128, 32, 352)
+
+
+def test_overrides_are_typed_as_toml_is() -> None:
+    profile = parse_profile(GOOD, "here", ["stage.pretrain.steps=7", "model.tie_word_embeddings=false"])
+    assert (profile.stage[0].steps, profile.model.tie_word_embeddings) == (7, False)
+    assert "it should be a whole number" in problems_of(GOOD, 'stage.pretrain.steps="7"')
+
+
+def test_the_schema_asks_for_data_and_one_length() -> None:
+    stage = profile_schema()["$defs"]["StageSettings"]
+    assert stage["oneOf"] == [{"required": ["steps"]}, {"required": ["epochs"]}, {"required": ["tokens"]}]
+    as_list = next(each for each in stage["properties"]["data"]["anyOf"] if each["type"] == "array")
+    assert as_list["minItems"] == 1
+
+
+@pytest.mark.parametrize("token", ["", " ", "x", " x "])
+def test_a_special_token_that_ordinary_text_holds_is_refused(token: str) -> None:
+    text = f'[tokenizer]\nspecial_tokens = ["<|tool|>", "{token}"]\n' + GOOD
+    assert f"tokenizer.special_tokens: {token!r} would be met in ordinary text" in problems_of(text)

@@ -7,28 +7,43 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+def _as_whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-OneOrMore = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+WholeNumber = Annotated[int, BeforeValidator(_as_whole)]  # TOML writes a billion as 1e9 too, which is a float there
+PositiveInt = Annotated[WholeNumber, Field(gt=0)]
+NonNegativeInt = Annotated[WholeNumber, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Files = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+OneOrMoreFiles = Annotated[
+    list[str],
+    Field(min_length=1),
+    BeforeValidator(_as_list, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
+]
 
 PARTS_ONLY = "parts only"  # a validation context: what tables say of each other is not looked at
+_LENGTHS = ("steps", "epochs", "tokens")  # of a stage: it has one of them
 # What a run's folder holds beside its stages.
 _TAKEN_NAMES = ("tokenizer", "lock")
 _TAKEN_ENDINGS = (".toml", ".json", ".jsonl", ".md", ".log")
 
 
 class Settings(BaseModel):
-    """A table of a profile; unknown keys are refused."""
+    """A table of a profile; unknown keys and values of another type are refused."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True, allow_inf_nan=False
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
     )
 
 
@@ -58,7 +73,7 @@ class TokenizerSettings(Settings):
     """An existing tokenizer.json, or a directory that holds one; the other settings are then left out."""
     kind: Literal["bpe", "characters", "bytes"] = "bpe"
     """Byte-level BPE, one token a character, or one token a byte."""
-    vocab_size: Annotated[int, Field(gt=0, le=1_000_000)] = 2048
+    vocab_size: Annotated[WholeNumber, Field(gt=0, le=1_000_000)] = 2048
     """Number of tokens of a BPE tokenizer, special tokens included."""
     pre_tokenizer: Literal["gpt-2", "smollm", "qwen2", "llama-bpe"] = "qwen2"
     """How text is cut before merging, by the name llama.cpp knows it under."""
@@ -68,11 +83,15 @@ class TokenizerSettings(Settings):
     """Bytes of training text that BPE training looks at, at most."""
     special_tokens: list[str] = []
     """Further special tokens, after those of the chat template."""
-    data: OneOrMore = []
+    data: Files = []
     """Files to train the tokenizer on; the data of all stages when empty."""
 
     @model_validator(mode="after")
     def _possible(self) -> "TokenizerSettings":
+        for token in self.special_tokens:
+            if len(token.strip()) < 2:
+                remedy = "give each token a name, such as '<|tool|>'"
+                raise ValueError(f"special_tokens: {token!r} would be met in ordinary text; {remedy}")
         if self.kind == "bpe" and self.path is None and self.vocab_size < 300:
             raise ValueError(
                 f"vocab_size: {self.vocab_size} is too small for byte-level BPE; 256 bytes and the special "
@@ -122,8 +141,8 @@ class ModelSettings(Settings):
         if not isinstance(given, dict) or "path" in given:
             return given
         sizes = dict(given)
-        hidden = sizes.get("hidden_size", cls.model_fields["hidden_size"].default)
-        heads = sizes.get("num_attention_heads", cls.model_fields["num_attention_heads"].default)
+        hidden = _as_whole(sizes.get("hidden_size", cls.model_fields["hidden_size"].default))
+        heads = _as_whole(sizes.get("num_attention_heads", cls.model_fields["num_attention_heads"].default))
         if isinstance(hidden, int) and isinstance(heads, int) and hidden > 0 and heads > 0:
             sizes.setdefault("intermediate_size", -(-hidden * 8 // 3 // 32) * 32)
             sizes.setdefault("num_key_value_heads", heads)
@@ -168,7 +187,7 @@ class OptimizerSettings(Settings):
     """The optimizer."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Pull of the matrices towards zero; norms and biases have none."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.9, 0.95)  # TOML has lists only
     """Memory of the gradient and of its square, as shares kept by step."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Added to the root of the squared gradient's memory."""
@@ -177,23 +196,25 @@ class OptimizerSettings(Settings):
 class StageSettings(Settings):
     """One stage of training: which loss, on which data, for how long."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in _LENGTHS]})
+
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$", max_length=60)
     """Unique name; the kind when absent."""
     kind: Literal["pretrain", "sft"]
     """pretrain: every token is a target; sft: the assistant's turns are."""
     from_: str | None = Field(default=None, alias="from")
     """Stage or model directory to start from; the stage before when absent."""
-    data: OneOrMore = Field(min_length=1)
+    data: OneOrMoreFiles
     """Files, folders or patterns; `bundled:FILE` comes with the program, `fetched:NAME/FILE` by `data fetch`."""
     format: Literal["auto", "jsonl", "json", "text", "csv", "parquet"] = "auto"
     """How the files are read; `auto` goes by name and content."""
-    validation: OneOrMore = []
+    validation: Files = []
     """Files to measure on; a share of the data is set apart when empty."""
     validation_fraction: Fraction = 0.02
     """Share of the data set apart to measure on; 0 measures nothing."""
-    sequence_length: Annotated[int, Field(gt=0, le=1_000_000)] = 256
+    sequence_length: Annotated[WholeNumber, Field(gt=0, le=1_000_000)] = 256
     """Tokens a row."""
-    batch_size: Annotated[int, Field(gt=0, le=100_000)] = 32
+    batch_size: Annotated[WholeNumber, Field(gt=0, le=100_000)] = 32
     """Rows by optimizer step."""
     micro_batch_size: PositiveInt | Literal["auto"] = "auto"
     """Rows computed at once; `auto` takes as many as fit into memory. The result does not depend on it."""
@@ -243,7 +264,7 @@ class StageSettings(Settings):
     @model_validator(mode="after")
     def _possible(self) -> "StageSettings":
         problems = []
-        lengths = [key for key in ("steps", "epochs", "tokens") if getattr(self, key) is not None]
+        lengths = [key for key in _LENGTHS if getattr(self, key) is not None]
         if len(lengths) != 1:
             found = " and ".join(lengths) if lengths else "none"
             problems.append(f"steps: exactly one of steps, epochs and tokens says how long the stage is; found {found}")
@@ -261,7 +282,7 @@ class StageSettings(Settings):
 class EvaluateSettings(Settings):
     """What a finished stage is measured on."""
 
-    questions: OneOrMore = []
+    questions: Files = []
     """Files of {"question", "answer", "language"} whose answers must be met exactly."""
     stages: list[str] = []
     """Stages to measure before and after; every stage when empty."""

@@ -15,7 +15,7 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "narration",
     "machine",
 }
-JOBS = {"jobs", "job_inputs", "job_plan", "job_stage", "job_tokenizer", "job_evaluation"}
+JOBS = {"jobs", "job_data", "job_inputs", "job_plan", "job_sizes", "job_stage", "job_tokenizer", "job_evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "workbench_kernels": set(),
     "tokenizer": set(),

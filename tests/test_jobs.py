@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from workbench.errors import DataError, DeviceError, ModelError, RunError, Usage
 from workbench.jobs import Job, resume_job
 from workbench.profile import read_profile
 from workbench.runs.metrics import MetricsWriter, read_metrics
+from workbench.tokenizer.tokenizer import Tokenizer
 
 PROFILE = """
 [run]
@@ -177,6 +179,13 @@ def test_a_finished_run_goes_on_for_more_steps(folder: Path) -> None:
     after = losses(folder, "mine", "sft")
     assert sorted(after) == [1, 2, 3, 4, 5, 6]
     assert {step: after[step] for step in first} == first
+
+
+def test_fewer_steps_than_taken_are_not_offered(folder: Path) -> None:
+    job(folder)[0].run()
+    with pytest.raises(RunError) as caught:
+        job(folder, "stage.sft.steps=3")
+    assert "resume" not in str(caught.value)
 
 
 def test_fewer_steps_than_taken_are_refused(folder: Path) -> None:
@@ -345,12 +354,83 @@ def fail_to_write() -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_model_of_another_vocabulary_is_refused(folder: Path) -> None:
+def test_weights_come_with_their_tokenizer(folder: Path) -> None:
     job(folder, name="small")[0].run()
     model = folder / "runs/small/pretrain/model"
-    other = ("tokenizer.kind=bpe", "tokenizer.vocab_size=320", f"stage.pretrain.from={model}")
-    with pytest.raises(ModelError, match="embeddings"):
-        job(folder, *other, name="big")[0].run()
+    further, heard = job(folder, "tokenizer.kind=bpe", "tokenizer.vocab_size=320", f"stage.pretrain.from={model}")
+    further.run()
+    theirs = Tokenizer.load(folder / "runs/mine/tokenizer").vocabulary
+    assert theirs == Tokenizer.load(model).vocabulary
+    warnings = [event.message for event in heard if isinstance(event, events.Warned)]
+    assert any("tokenizer.vocab_size: not used" in message for message in warnings)
+
+
+def test_weights_under_another_tokenizer_are_refused(folder: Path) -> None:
+    job(folder, name="small")[0].run()
+    job(folder, "tokenizer.kind=bpe", "tokenizer.vocab_size=320", name="other")[0].run()
+    model, other = folder / "runs/small/pretrain/model", folder / "runs/other/tokenizer"
+    with pytest.raises(ModelError, match="comes with another tokenizer"):
+        job(folder, f"tokenizer.path={other}", f"stage.pretrain.from={model}", name="big")
+    with pytest.raises(ModelError, match="comes with another tokenizer"):
+        job(folder, "tokenizer.kind=bpe", "tokenizer.vocab_size=320", f"stage.sft.from={model}", name="big")
+
+
+def test_other_weights_of_the_same_size_are_another_beginning(folder: Path) -> None:
+    for name, seed in (("one", 1), ("two", 2)):
+        job(folder, f"run.seed={seed}", name=name)[0].run()
+    job(folder, f"stage.pretrain.from={folder / 'runs/one/pretrain/model'}")[0].run()
+    shutil.rmtree(folder / "runs/one/pretrain/model")
+    shutil.move(folder / "runs/two/pretrain/model", folder / "runs/one/pretrain/model")
+    with pytest.raises(RunError, match="has changed since"):
+        job(folder, f"stage.pretrain.from={folder / 'runs/one/pretrain/model'}")[0].run()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "resume/optimizer.safetensors", "resume/state.json"])
+def test_a_damaged_checkpoint_is_told_with_what_to_do(folder: Path, file: str) -> None:
+    job(folder)[0].run()
+    shutil.rmtree(folder / "runs/mine/sft/model")
+    newest = max((folder / "runs/mine/sft/checkpoints").iterdir())
+    (newest / file).write_bytes((newest / file).read_bytes()[:40])
+    with pytest.raises(UsageError, match=r"delete .* to go on from the one before"):
+        job(folder)[0].run()
+    shutil.rmtree(newest)
+    job(folder)[0].run()
+
+
+def test_memory_that_does_not_suffice_on_the_way_is_told_as_such(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr("workbench.job_stage.initialize", fail)
+    with pytest.raises(DeviceError, match="memory does not suffice"):
+        job(folder)[0].run()
+
+
+def test_a_step_that_was_saved_before_it_was_validated_stays_the_best(folder: Path) -> None:
+    settings = ("stage.pretrain.steps=4", "stage.pretrain.checkpoint_every=2", "stage.pretrain.evaluate_every=2")
+    first, _ = job(folder, *settings)
+    first.emitter.subscribe(
+        lambda event: first.control.stop() if isinstance(event, events.Validated) and event.step == 2 else None
+    )
+    first.run()
+    metrics = folder / "runs/mine/pretrain/metrics.jsonl"
+    records = read_metrics(metrics)
+    write_rows(metrics, [{**record, "val_loss": 0.01} if record["step"] == 2 else record for record in records])
+    again, heard = job(folder, *settings)
+    again.run()
+    assert next(event.best for event in heard if isinstance(event, events.Validated) and event.step == 4) is False
+
+
+def test_data_of_which_nothing_can_be_used_is_told_before_anything_starts(folder: Path) -> None:
+    write_rows(folder / "chat.jsonl", [{"text": "no conversation"}, {"other": 1}])
+    with pytest.raises(DataError, match=r"stage\.sft\.data: .*chat\.jsonl: line 1"):
+        job(folder)
+    (folder / "chat.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(DataError, match="there is no row"):
+        job(folder)
+    assert not (folder / "runs/mine").exists()
 
 
 def test_a_chat_with_the_model_in_training_is_with_a_copy(folder: Path) -> None:

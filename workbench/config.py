@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
+from workbench.control import MAX_LEARNING_RATE
+
 
 def _as_whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -52,7 +54,7 @@ class RunSettings(Settings):
 
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     """Name of the run's folder; the profile's name when absent."""
-    seed: NonNegativeInt = 1337
+    seed: Annotated[WholeNumber, Field(ge=0, lt=2**63)] = 1337
     """Seed of initial weights, data order and samples."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; `auto` takes CUDA, then Apple's GPU, then the CPU."""
@@ -60,7 +62,7 @@ class RunSettings(Settings):
     """Arithmetic of matrix products; `auto` measures which is faster here. Weights and optimizer stay in float32."""
     compile: bool | Literal["auto"] = "auto"
     """Use torch.compile; `auto` does so on CUDA only, as on a CPU the warm-up costs more than it gives."""
-    threads: PositiveInt | Literal["auto"] = "auto"
+    threads: Annotated[WholeNumber, Field(gt=0, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; `auto` measures what is fastest for the model's sizes."""
     workspace: str = "runs"
     """Folder that holds the runs, relative to the current folder."""
@@ -224,7 +226,7 @@ class StageSettings(Settings):
     """Length in passes over the data."""
     tokens: PositiveInt | None = None
     """Length in tokens."""
-    learning_rate: Annotated[float, Field(gt=0, le=1.0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=MAX_LEARNING_RATE)] = 1e-3
     """Peak learning rate, reached after the warmup."""
     min_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Learning rate at the end, as a share of the peak."""

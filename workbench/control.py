@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 CommandName = Literal["checkpoint", "evaluate", "sample", "learning_rate"]
 COMMAND_NAMES: tuple[str, ...] = get_args(CommandName)
+MAX_LEARNING_RATE = 1.0  # a slip of the finger would cost the run
 
 
 @dataclass(frozen=True)

@@ -141,14 +141,17 @@ def choose_micro_batch_size(sizes: Sizes, vocab_size: int, sequence_length: int,
     return max(1, min(batch_size, int((room - fixed) // 2 // by_row)))
 
 
-def estimate_profile(profile: Profile, workspace: Path, sizes: Sizes | None = None) -> Estimate:
+def estimate_profile(
+    profile: Profile, workspace: Path, sizes: Sizes | None = None, vocab_size: int | None = None
+) -> Estimate:
     """What `profile` takes on this machine, were it run in `workspace`.
 
     Args:
         sizes: of the model, where the profile names a model directory; the caller has read its config.json.
+        vocab_size: likewise, where it names a model or a tokenizer.
     """
     model = sizes or profile.model
-    vocab_size = expected_vocab_size(profile.tokenizer)
+    vocab_size = vocab_size or expected_vocab_size(profile.tokenizer)
     parameters = count_parameters(model, vocab_size)
     room = psutil.virtual_memory().available
     flops_per_second = _flops_per_second(profile)
@@ -190,10 +193,10 @@ def _stage(
         steps = max(1, round(known * stage.epochs / tokens_per_step))
     tokens = None if steps is None else steps * tokens_per_step
     flops = None if tokens is None else tokens * train_flops_per_token(sizes, vocab_size, stage.sequence_length)
-    rows = stage.micro_batch_size
-    if rows == "auto":
+    if stage.micro_batch_size == "auto":
         rows = choose_micro_batch_size(sizes, vocab_size, stage.sequence_length, stage.batch_size, room)
-    rows = min(rows, stage.batch_size)
+    else:
+        rows = min(stage.micro_batch_size, stage.batch_size)
     activations = rows * stage.sequence_length * activation_bytes_per_token(sizes)
     # weights, gradients and AdamW's two memories in float32, and a copy of the weights in bf16
     memory = PROGRAM_BYTES + 18 * parameters.total + activations

@@ -5,10 +5,12 @@ from pathlib import Path
 from workbench.config import Profile
 from workbench.errors import ModelError
 from workbench.evaluation.suite import read_questions
-from workbench.job_stage import data_files
-from workbench.model.configuration import ModelConfig
-from workbench.model.weights import load_config
+from workbench.job_data import check_data, data_files
+from workbench.job_sizes import tokenizer_origin
+from workbench.model.configuration import ModelConfig, load_config
 from workbench.tokenizer.tokenizer import Tokenizer
+
+_SAME = "leave [tokenizer] out, or set tokenizer.path to the directory that the weights came with"
 
 
 def check_inputs(profile: Profile) -> None:
@@ -17,6 +19,7 @@ def check_inputs(profile: Profile) -> None:
     Raises:
         UsageError: which, and why.
     """
+    check_data(profile)
     before = None if profile.model.path is None else load_config(Path(profile.model.path))
     models: dict[str, ModelConfig | None] = {}
     for stage in profile.stage:
@@ -30,7 +33,23 @@ def check_inputs(profile: Profile) -> None:
                 f"{before.max_position_embeddings}",
                 "shorten it",
             )
-    if (tokenizer := profile.tokenizer.path or profile.model.path) is not None:
-        Tokenizer.load(Path(tokenizer))
+    _check_tokenizers(profile, {stage.from_ for stage in profile.stage if stage.from_ not in (None, *models)})
     for file in data_files(profile.evaluate.questions):
         read_questions(file)
+
+
+def _check_tokenizers(profile: Profile, starts: set[str | None]) -> None:
+    """Weights mean nothing under another tokenizer than they were trained with.
+
+    Args:
+        starts: the model directories that stages start from.
+    """
+    origin = tokenizer_origin(profile)
+    tokenizer = None if origin is None else Tokenizer.load(origin)
+    for directory in sorted({profile.model.path, *starts} - {None}, key=str):
+        theirs = Path(str(directory)) / "tokenizer.json"
+        if not theirs.is_file():
+            continue  # weights alone: the size of the vocabulary is all that can be compared
+        if tokenizer is None or not Tokenizer.load(theirs.parent).vocabulary.items() <= tokenizer.vocabulary.items():
+            where = "a tokenizer of its own" if origin is None else str(origin)
+            raise ModelError(str(directory), f"comes with another tokenizer than the run's, which is {where}", _SAME)

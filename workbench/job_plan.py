@@ -164,8 +164,10 @@ def _choices(run: RunDirectory, profile: Profile, keys: list[str]) -> str:
         first = min(touched, key=names.index)
         choices.append(f"run again from there with --from {first}")
     length = {f"stage.{names[-1]}.{key}" for key in ("steps", "epochs", "tokens")}
-    if set(keys) <= length and profile.stage[-1].steps is not None:
-        choices.append(f"go on for more steps with: llm-workbench resume {run.name} --steps {profile.stage[-1].steps}")
+    newest = run.stage(names[-1]).newest_checkpoint()
+    steps, taken = profile.stage[-1].steps, newest.step if newest is not None else 0
+    if set(keys) <= length and steps is not None and steps > taken:
+        choices.append(f"go on for more steps with: llm-workbench resume {run.name} --steps {steps}")
     return "; or ".join(choices)
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import psutil
 import torch
 
 from workbench import events
-from workbench.bundled import find_data
 from workbench.config import Profile, StageSettings
 from workbench.control import Control
 from workbench.data.loader import Loader
@@ -21,6 +20,7 @@ from workbench.errors import DeviceError, ModelError
 from workbench.estimate import choose_micro_batch_size, count_parameters, train_flops_per_token
 from workbench.evaluation.perplexity import evaluate_loss
 from workbench.evaluation.samples import answer_prompt, continue_prompt
+from workbench.job_data import data_files
 from workbench.job_plan import StageResult, check_lineage, fingerprint, learning_settings, read_result, write_result
 from workbench.locations import tokenised_folder
 from workbench.model.configuration import ModelConfig, model_config
@@ -139,6 +139,9 @@ class StageRun:
         self.trainer = trainer = self._make_trainer()
         if self.checkpoint is not None:
             state = load_resume(self.checkpoint, self.model, trainer.optimizer)
+            # a checkpoint is saved before its own step is validated
+            losses = [record["val_loss"] for record in _validations(self.directory)]
+            state = replace(state, best_val_loss=min(losses, default=state.best_val_loss))
             trainer.go_on_from(state, *self._last_looks())
         self._announce_start(trainer)
         return trainer.run()
@@ -165,7 +168,13 @@ class StageRun:
         setting = self.setting
         directory = self.checkpoint or self.parent.directory
         if directory is not None:
-            model = load_model(directory, device=setting.device)
+            try:
+                model = load_model(directory, device=setting.device)
+            except ModelError as error:
+                if directory is not self.checkpoint:
+                    raise
+                remedy = "delete this checkpoint to go on from the one before"
+                raise ModelError(error.where, error.problem, remedy) from error
             check_vocabulary(model, setting.tokenizer, directory)
             return model
         tokenizer = setting.tokenizer
@@ -342,11 +351,6 @@ def prepare_data(setting: Setting, stage: StageSettings) -> PreparedData | None:
     if data is not None:
         _announce_data(setting, stage, data, time.monotonic() - start)
     return data
-
-
-def data_files(references: list[str]) -> list[Path]:
-    """The files behind the `data` entries of a profile that was already found complete."""
-    return [file for reference in references for file in find_data(reference, [Path.cwd()])]
 
 
 def make_loader(store: TokenStore, stage: StageSettings, seed: int, shuffle: bool = True) -> Loader:

@@ -13,7 +13,8 @@ from workbench.data.conversations import to_conversation, to_text
 from workbench.data.rows import Format
 from workbench.data.sources import BadRow, read_rows
 from workbench.errors import TokenizerError
-from workbench.job_stage import data_files
+from workbench.job_data import data_files
+from workbench.job_sizes import tokenizer_origin
 from workbench.runs.store import RunDirectory
 from workbench.tokenizer.bpe import train_tokenizer
 from workbench.tokenizer.tokenizer import Tokenizer
@@ -28,11 +29,11 @@ def make_tokenizer(
         TokenizerError: it cannot be loaded, or there is no text to train on.
     """
     start = time.monotonic()
-    given = profile.tokenizer.path or profile.model.path
+    given = tokenizer_origin(profile)
     if (run.tokenizer_path / "tokenizer.json").is_file():
         tokenizer = Tokenizer.load(run.tokenizer_path)
     elif given is not None:
-        tokenizer = Tokenizer.load(Path(given))
+        tokenizer = Tokenizer.load(given)
         _keep(tokenizer, run.tokenizer_path)
     else:
         sources = tokenizer_sources(profile)

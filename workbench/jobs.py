@@ -23,9 +23,9 @@ from workbench import events
 from workbench.atomic import write_atomically
 from workbench.config import Profile, StageSettings
 from workbench.control import Control
+from workbench.data.file_hashes import content_hash
 from workbench.data.shards import PreparedData
 from workbench.errors import DeviceError, RunError, UsageError, WorkbenchError
-from workbench.estimate import expected_vocab_size
 from workbench.evaluation.report import write_report
 from workbench.inference.chat import ChatSession
 from workbench.job_evaluation import Evaluation
@@ -38,13 +38,14 @@ from workbench.job_plan import (
     set_aside,
     stored_profile,
 )
+from workbench.job_sizes import expected_config, unused_settings
 from workbench.job_stage import Parent, Setting, StageRun, check_memory, finished_result, prepare_data
 from workbench.job_tokenizer import make_tokenizer
+from workbench.locations import file_hashes
 from workbench.machine import cpu_name
 from workbench.model.allocator import keep_freed_memory
-from workbench.model.configuration import ModelConfig, model_config
+from workbench.model.configuration import CONFIG_FILE
 from workbench.model.precision import resolve_device, resolve_precision, suggest_threads
-from workbench.model.weights import load_config
 from workbench.profile import profile_text
 from workbench.runs.liveness import CommandFile, Heartbeat, RunLock
 from workbench.runs.recorder import RunRecorder
@@ -98,6 +99,7 @@ class Job:
         self._from_stage, self._longer = from_stage, longer
         self._commands: CommandFile | None = None
         self._stage_run: StageRun | None = None
+        self._owned = False
         self._recorder: RunRecorder | None = None
         check_stage_name(self.profile, from_stage)
         if self._exists and not longer:
@@ -120,7 +122,7 @@ class Job:
         try:
             return self._run_alone(start, resumed)
         except (UsageError, DeviceError):
-            if not resumed and not self.directory.stages():
+            if self._owned and not resumed and not self.directory.stages():
                 shutil.rmtree(self.directory.path)  # it never began: nothing half-written stays
             raise
 
@@ -149,6 +151,7 @@ class Job:
         """Run with the folder locked, a sign of life every few seconds, and all events written down."""
         with contextlib.ExitStack() as stack:
             lock = stack.enter_context(RunLock(self.directory.path))
+            self._owned = True
             stack.enter_context(Heartbeat(lock))
             self._recorder = recorder = stack.enter_context(RunRecorder(self.directory))
             self.emitter.subscribe(recorder)
@@ -176,6 +179,8 @@ class Job:
                 resumed=resumed,
             )
         )
+        for message in unused_settings(self.profile):
+            self.emitter.emit(events.Warned(stage="", message=message))
         tokenizer = make_tokenizer(self.profile, self.directory, self.emitter, self._should_stop)
         if tokenizer is None:
             return self._stopped("", 0, start)
@@ -283,7 +288,8 @@ class Job:
                 "go on where it was started, or start anew with --name NEW",
             )
         compiled = settings.compile if settings.compile != "auto" else device.type == "cuda"
-        config, tokens = self._expected_sizes()
+        config, stage = expected_config(self.profile), self.profile.stage[0]
+        tokens = stage.batch_size * stage.sequence_length
         check_memory(config, device)
         precision = earlier.get("precision") or resolve_precision(settings.precision, device, config, tokens)
         threads = settings.threads if settings.threads != "auto" else earlier.get("threads")
@@ -303,15 +309,6 @@ class Job:
         }
         self.directory.write_resolved(resolved)
         return resolved
-
-    def _expected_sizes(self) -> tuple[ModelConfig, int]:
-        """The sizes that decide the speed, before the tokenizer is there: the model's, and tokens of a step."""
-        stage, settings = self.profile.stage[0], self.profile.model
-        tokens = stage.batch_size * stage.sequence_length
-        for directory in (stage.from_, settings.path):
-            if directory is not None:
-                return load_config(Path(directory)), tokens
-        return model_config(settings, expected_vocab_size(self.profile.tokenizer)), tokens
 
     def _should_stop(self) -> bool:
         """Take in wishes of other processes, then tell whether to end; called between pieces of work."""
@@ -384,12 +381,13 @@ def resume_job(
 
 
 def _foreign(directory: Path) -> Parent:
-    weights = sorted((path.name, path.stat().st_size) for path in directory.glob("*.safetensors"))
-    return Parent(directory, fingerprint(directory.name, weights), (), str(directory), {})
+    files = sorted([directory / CONFIG_FILE, *directory.glob("*.safetensors")])
+    contents = [(path.name, content_hash(path, file_hashes(), lambda: False)) for path in files]
+    return Parent(directory, fingerprint(contents), (), str(directory), {})
 
 
 def _explained(error: Exception, run: str, log: Path) -> WorkbenchError:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return DeviceError(
             f"run {run}", "memory does not suffice", "lower micro_batch_size or sequence_length and start it again"
         )

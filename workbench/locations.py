@@ -41,3 +41,8 @@ def models_folder() -> Path:
 def tokenised_folder() -> Path:
     """Token shards, by fingerprint."""
     return cache_folder() / "tokens"
+
+
+def file_hashes() -> Path:
+    """The hashes of large files, by size and time of change."""
+    return cache_folder() / "hashes.json"

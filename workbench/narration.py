@@ -181,7 +181,8 @@ def _(event: events.Warned) -> Line:
 
 @narrate.register
 def _(event: events.RunStopped) -> Line:
-    return Line(event.at, "run", f"{event.run} stopped at step {event.step:,} of {event.stage}, saved", "warning")
+    where = f"at step {event.step:,} of {event.stage}, saved" if event.stage else "before its first step"
+    return Line(event.at, "run", f"{event.run} stopped {where}", "warning")
 
 
 @narrate.register

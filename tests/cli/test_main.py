@@ -75,6 +75,7 @@ def test_light_commands_do_not_import_torch(command: list[str], start: Start) ->
         ["resume", "tiny", "--steps", "0"],
         ["control", "tiny", "explode"],
         ["data"],
+        ["resume", "tiny", "--learning-rate", "7"],
         ["chat", "--temperature", "hot"],
     ],
     ids=" ".join,
@@ -132,6 +133,34 @@ def test_what_a_run_would_refuse_does_not_pass_the_check(capsys: pytest.CaptureF
         captured = capsys.readouterr()
         assert captured.out == ""
         assert "empty" in captured.err or "text.txt" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("override", "told", "code"),
+    [
+        ("run.device=cuda", "device 'cuda': is not there", 3),
+        ("stage.pretrain.data=empty.txt", "empty.txt: there is no row", 2),
+        ("stage.pretrain.data=wrong.jsonl", "wrong.jsonl: line 1", 2),
+    ],
+)
+def test_a_check_tells_what_would_end_the_run_at_once(
+    override: str, told: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("text.txt").write_text("some text\n", encoding="utf-8")
+    Path("empty.txt").touch()
+    Path("wrong.jsonl").write_text('{"other": 1}\n', encoding="utf-8")
+    Path("p.toml").write_text('[[stage]]\nkind = "pretrain"\ndata = "text.txt"\nsteps = 9\n', encoding="utf-8")
+    assert main(["check", "p.toml"]) == 0
+    assert main(["check", "p.toml", "--set", override]) == code
+    assert told in capsys.readouterr().err
+
+
+def test_a_profile_whose_name_is_no_folders_says_how_to_give_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("text.txt").write_text("some text\n", encoding="utf-8")
+    Path("我的 配置.toml").write_text('[[stage]]\nkind = "pretrain"\ndata = "text.txt"\nsteps = 9\n', encoding="utf-8")
+    assert main(["check", "我的 配置.toml"]) == 2
+    assert "--name" in capsys.readouterr().err
+    assert main(["check", "我的 配置.toml", "--set", "run.name=mine"]) == 0
 
 
 def test_a_workspace_that_is_a_file_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from workbench.errors import ModelError
-from workbench.model.configuration import ModelConfig
+from workbench.model.configuration import ModelConfig, load_config
 from workbench.model.transformer import Transformer
-from workbench.model.weights import load_config, load_model, save_model
+from workbench.model.weights import load_model, save_model
 
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])

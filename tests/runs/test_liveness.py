@@ -182,6 +182,7 @@ def test_malformed_wishes_are_skipped_with_a_warning(tmp_path: Path) -> None:
         '{"command": "learning_rate"}',
         '{"command": "learning_rate", "value": NaN}',
         '{"command": "learning_rate", "value": true}',
+        '{"command": "learning_rate", "value": 1.5}',
         '{"command": "pause", "value": 3}',
         '{"command": "evaluate"}',
     ]
@@ -213,7 +214,9 @@ def test_an_emptied_file_is_read_from_its_top(tmp_path: Path) -> None:
     assert control.stop_requested
 
 
-@pytest.mark.parametrize(("command", "value"), [("explode", None), ("pause", 1.0), ("learning_rate", None)])
+@pytest.mark.parametrize(
+    ("command", "value"), [("explode", None), ("pause", 1.0), ("learning_rate", None), ("learning_rate", 1000.0)]
+)
 def test_a_wish_that_cannot_be_is_never_written(tmp_path: Path, command: str, value: float | None) -> None:
     with pytest.raises(RunError):
         CommandFile(tmp_path).append(command, value)

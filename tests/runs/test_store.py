@@ -58,6 +58,13 @@ def test_a_damaged_state_reads_as_a_run_that_has_not_begun(run: RunDirectory, co
     assert run.state() == RunState()
 
 
+def test_damaged_values_of_a_state_are_left_out(run: RunDirectory) -> None:
+    damaged = {"status": "running", "stages": ["a", 1], "step": "x", "loss": [], "val_loss": None, "updated_at": "now"}
+    run.state_path.write_text(json.dumps({**damaged, "steps": 9, "heartbeat": 3}), encoding="utf-8")
+    assert run.state() == RunState(status="running", stages=("a",), steps=9, heartbeat=3)
+    assert run.summary().step == 0
+
+
 def test_a_state_is_never_left_half_written(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     run.write_state(RunState("running"))
     monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))

@@ -5,6 +5,8 @@ import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
 
+from workbench.control import MAX_LEARNING_RATE
+
 DEFAULT_WORKSPACE = "runs"
 
 _EPILOGUE = """\
@@ -84,6 +86,7 @@ def _add_run_commands(commands: Any) -> None:
     resume = _add(commands, "resume", "training_commands:resume", "go on with a run", workspace=True)
     resume.add_argument("run", metavar="RUN")
     resume.add_argument("--steps", type=_positive, metavar="N", help="train the last stage up to N steps in all")
+    resume.add_argument("--learning-rate", type=_learning_rate, metavar="VALUE", help="a new peak learning rate")
     _add_narration(resume, json_name="json", quiet_name="quiet")
 
     runs = _add(commands, "runs", "run_commands:runs", "list the runs", workspace=True)
@@ -220,6 +223,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _learning_rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MAX_LEARNING_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most {MAX_LEARNING_RATE:g}")
+    return value
 
 
 class _ShowVersion(argparse.Action):

@@ -12,7 +12,7 @@ from workbench.profile import list_profiles, profile_schema, read_profile
 
 if TYPE_CHECKING:
     from workbench.config import Profile
-    from workbench.estimate import Estimate, Sizes
+    from workbench.estimate import Estimate
 
 
 def profiles(arguments: argparse.Namespace) -> int:
@@ -35,18 +35,30 @@ def check(arguments: argparse.Namespace) -> int:
 
     Raises:
         ProfileError: all problems of the profile.
-        UsageError: a model, a tokenizer or questions that it names are none.
-        DeviceError: memory or disk do not suffice.
+        UsageError: a model, a tokenizer, data or questions that it names are none.
+        DeviceError: the device is not there; memory or disk do not suffice.
     """
     from workbench.estimate import estimate_profile
+    from workbench.job_data import check_data
+    from workbench.runs.store import check_run_name
 
     profile = read_profile(arguments.profile_name, arguments.check_overrides)
+    check_run_name(profile.run.name or "run")
+    check_data(profile)
+    workspace = Path(arguments.workspace or profile.run.workspace)
+    if profile.run.device not in ("auto", "cpu"):
+        from workbench.model.precision import resolve_device
+
+        resolve_device(profile.run.device)
     if _names_others(profile):
         from workbench.job_inputs import check_inputs
+        from workbench.job_sizes import expected_config
 
         check_inputs(profile)
-    workspace = Path(arguments.workspace or profile.run.workspace)
-    estimate = estimate_profile(profile, workspace, _sizes_of_model(profile))
+        config = expected_config(profile)
+        estimate = estimate_profile(profile, workspace, config, config.vocab_size)
+    else:
+        estimate = estimate_profile(profile, workspace)
     print(describe(estimate))
     if estimate.problems:
         raise DeviceError(arguments.profile_name, "does not fit here:\n  - " + "\n  - ".join(estimate.problems))
@@ -81,11 +93,3 @@ def _names_others(profile: "Profile") -> bool:
     starts = [stage.from_ for stage in profile.stage]
     return any((profile.model.path, profile.tokenizer.path, *starts, profile.evaluate.questions))
 
-
-def _sizes_of_model(profile: "Profile") -> "Sizes | None":
-    """The sizes of the model directory that the profile starts from, if it does."""
-    if profile.model.path is None:
-        return None
-    from workbench.model.weights import load_config
-
-    return load_config(Path(profile.model.path))

@@ -10,7 +10,7 @@ from workbench.cli.console import Console, JsonLines
 from workbench.cli.screen import Screen
 from workbench.cli.stop_signals import StopSignals
 from workbench.cli.summary import Summary, go_on_hint
-from workbench.control import Control
+from workbench.control import Command, Control
 from workbench.events import Emitter
 from workbench.locations import state_folder
 
@@ -51,7 +51,7 @@ def run_profile(arguments: argparse.Namespace) -> int:
 
 
 def resume(arguments: argparse.Namespace) -> int:
-    """`resume RUN`: go on, for more steps if asked."""
+    """`resume RUN`: go on, for more steps or at another learning rate if asked."""
     from workbench.runs.store import open_run
 
     workspace = Path(arguments.workspace or DEFAULT_WORKSPACE)
@@ -60,6 +60,8 @@ def resume(arguments: argparse.Namespace) -> int:
     def make(emitter: Emitter, control: Control) -> "Job":
         from workbench.jobs import resume_job
 
+        if arguments.learning_rate is not None:
+            control.request(Command("learning_rate", arguments.learning_rate))
         return resume_job(run.path, steps=arguments.steps, emitter=emitter, control=control)
 
     return work(make, run.path.parent, json=arguments.json, quiet=arguments.quiet)

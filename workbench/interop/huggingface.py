@@ -10,7 +10,8 @@ from workbench.errors import ModelError
 from workbench.interop import smollm2
 from workbench.interop.gguf import convert_gguf
 from workbench.locations import models_folder
-from workbench.model.weights import load_config, load_model, save_model
+from workbench.model.configuration import load_config
+from workbench.model.weights import load_model, save_model
 from workbench.tokenizer.tokenizer import Tokenizer
 
 

@@ -1,12 +1,16 @@
 """ModelConfig: the sizes of a LLaMA model, under the names that Hugging Face's config.json has."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from workbench.config import ModelSettings
 from workbench.errors import ModelError
+
+CONFIG_FILE = "config.json"
 
 _DEFAULT_ROPE_THETA = 10_000.0  # what a config.json of a LLaMA means when it does not say
 
@@ -107,6 +111,34 @@ def model_config(
         pad_token_id=pad_token_id,
         **sizes,
     )
+
+
+def load_config(directory: Path) -> ModelConfig:
+    """The config of the model in `directory`, without its weights.
+
+    Raises:
+        ModelError: there is none, or it is of another kind.
+    """
+    if not directory.is_dir():
+        raise ModelError(str(directory), "is not a folder", "give a folder that holds config.json and safetensors")
+    return ModelConfig.from_dict(read_json(directory / CONFIG_FILE), str(directory / CONFIG_FILE))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model directory.
+
+    Raises:
+        ModelError: it is missing, or no such file.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(str(path.parent), f"has no {path.name}", "this is not a model directory") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(str(path), f"cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ModelError(str(path), "is not a JSON object")
+    return values
 
 
 def _unsupported(values: Mapping[str, Any]) -> list[str]:

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from workbench.atomic import write_atomically
 from workbench.errors import ModelError
-from workbench.model.configuration import ModelConfig
+from workbench.model.configuration import CONFIG_FILE, ModelConfig, load_config, read_json
 from workbench.model.transformer import Transformer
 
-CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -56,17 +55,6 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def load_config(directory: Path) -> ModelConfig:
-    """The config of the model in `directory`, without its weights.
-
-    Raises:
-        ModelError: there is none, or it is of another kind.
-    """
-    if not directory.is_dir():
-        raise ModelError(str(directory), "is not a folder", "give a folder that holds config.json and safetensors")
-    return ModelConfig.from_dict(_read_json(directory / CONFIG_FILE), str(directory / CONFIG_FILE))
 
 
 def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Transformer:
@@ -126,7 +114,7 @@ def _weight_files(directory: Path) -> list[Path]:
         raise ModelError(
             str(directory), f"has no {WEIGHTS_FILE}", "weights must be in safetensors format; .bin files are not read"
         )
-    names = _read_json(directory / INDEX_FILE).get("weight_map")
+    names = read_json(directory / INDEX_FILE).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise ModelError(str(directory / INDEX_FILE), "has no weight_map of file names")
     files = [directory / Path(name).name for name in sorted(set(names.values()))]
@@ -143,18 +131,6 @@ def _read_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
                 yield name, tensors.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise ModelError(str(file), f"cannot be read as safetensors ({error})", "fetch or save it again") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(str(path.parent), f"has no {path.name}", "this is not a model directory") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(str(path), f"cannot be read as JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise ModelError(str(path), "is not a JSON object")
-    return values
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

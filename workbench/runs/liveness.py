@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import math
 import os
 import socket
 import threading
@@ -18,7 +17,7 @@ from typing import Any, Self, cast
 import psutil
 
 from workbench.atomic import write_atomically
-from workbench.control import COMMAND_NAMES, Command, CommandName, Control
+from workbench.control import COMMAND_NAMES, MAX_LEARNING_RATE, Command, CommandName, Control
 from workbench.errors import RunError
 
 try:
@@ -239,8 +238,8 @@ def _problem(record: object) -> str:
         return f"unknown command {command!r}"
     if command != "learning_rate":
         return f"{command} takes no value" if value is not None else ""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-    return "" if fits else "learning_rate needs a positive number"
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_LEARNING_RATE
+    return "" if fits else f"learning_rate needs a number above 0, at most {MAX_LEARNING_RATE:g}"
 
 
 def _held(run_directory: Path, holder: Holder) -> RunError:

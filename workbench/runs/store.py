@@ -56,12 +56,12 @@ class RunState:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The state of `values`; keys of a newer version are left out, a status unknown here reads as new."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        kept = {key: value for key, value in values.items() if key in known}
+        """The state of `values`; unknown keys and damaged values are left out, a status unknown here reads as new."""
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
+        kept = {key: value for key, value in values.items() if key in known and _fits(value, known[key])}
         if kept.get("status") not in get_args(Status):
             kept.pop("status", None)
-        return cls(**{**kept, "stages": tuple(kept.get("stages", ()))})
+        return cls(**{**kept, "stages": tuple(name for name in kept.get("stages", ()) if isinstance(name, str))})
 
 
 @dataclass(frozen=True)
@@ -270,6 +270,16 @@ class RunDirectory:
         )
 
 
+def _fits(value: object, default: object) -> bool:
+    """Whether a value read from a file is of the kind that `default` is; None stands for a number or nothing."""
+    if default is None:
+        return value is None or _fits(value, 0.0)
+    if isinstance(default, tuple):
+        return isinstance(value, list)
+    kinds = (int, float) if isinstance(default, float) else (type(default),)
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
 def create_run(workspace: Path, name: str, profile_text: str) -> RunDirectory:
     """A new run directory with its profile.
 
@@ -291,7 +301,8 @@ def create_run(workspace: Path, name: str, profile_text: str) -> RunDirectory:
 def check_run_name(name: str) -> None:
     """Refuse names that are no plain folder name everywhere."""
     if not _RUN_NAME.fullmatch(name) or name.endswith("."):
-        raise RunError(f"run name {name!r}", "cannot name a folder", "use letters, digits, '-', '_' and '.'")
+        remedy = "use letters, digits, '-', '_' and '.', as run.name or with --name"
+        raise RunError(f"run name {name!r}", "cannot name a folder", remedy)
 
 
 def open_run(workspace: Path, name_or_path: str) -> RunDirectory:

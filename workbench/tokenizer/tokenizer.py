@@ -37,6 +37,7 @@ class Tokenizer:
     Attributes:
         backend: the library's tokenizer, for exports; encode with the methods here.
         chat: the chat template.
+        vocabulary: ids by token, added tokens included.
         controls: the control tokens, and how text is kept apart from them.
         training_sample: what it was trained on; None for one that was loaded.
 
@@ -55,15 +56,15 @@ class Tokenizer:
         self.controls = control_tokens_of(backend)
         self._plain = self.controls.twin(backend)
         self._description: dict[str, Any] = json.loads(backend.to_str())
-        self._ids: dict[str, int] = backend.get_vocab(with_added_tokens=True)
-        self.vocab_size = max(self._ids.values()) + 1
+        self.vocabulary: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+        self.vocab_size = max(self.vocabulary.values()) + 1
         self._pieces = PieceReader(self._description)
         self.kind = _kind(self._description["model"], self._pieces.byte_level)
         named = self._named_tokens()
         self.chat = None if template is None else ChatTemplate(template, named, self.controls, _folder(where))
         self.eos_token_id = self._end_of_text(named, where)
-        self.pad_token_id = self._ids.get(named.get("pad_token", ""), self.eos_token_id)
-        self.bos_token_id: int | None = self._ids.get(named.get("bos_token", ""))
+        self.pad_token_id = self.vocabulary.get(named.get("pad_token", ""), self.eos_token_id)
+        self.bos_token_id: int | None = self.vocabulary.get(named.get("bos_token", ""))
         self.stop_token_ids = self._stop_tokens(named)
         self.training_sample: TrainingSample | None = None
         self._control_ids = {token_id: name for name, token_id in self.controls.ids.items()}
@@ -165,7 +166,7 @@ class Tokenizer:
         for key in NAMED_TOKENS:
             value = self._config.get(key)
             text = value.get("content") if isinstance(value, dict) else value
-            if isinstance(text, str) and text in self._ids:
+            if isinstance(text, str) and text in self.vocabulary:
                 named[key] = text
         return named
 
@@ -173,16 +174,16 @@ class Tokenizer:
         """What stands between documents: `<|endoftext|>` where it exists, as chat models end *turns* with eos."""
         candidates = (END_OF_TEXT, named.get("eos_token", ""), *_ENDS_OF_TEXT)
         for name in candidates:
-            if name in self._ids:
-                return self._ids[name]
+            if name in self.vocabulary:
+                return self.vocabulary[name]
         raise TokenizerError(
             where, "no token that ends a text is known", "name one as eos_token in tokenizer_config.json"
         )
 
     def _stop_tokens(self, named: dict[str, str]) -> frozenset[int]:
-        stops = {self.eos_token_id, self._ids.get(named.get("eos_token", ""), self.eos_token_id)}
+        stops = {self.eos_token_id, self.vocabulary.get(named.get("eos_token", ""), self.eos_token_id)}
         if self.chat and self.chat.end_of_turn:
-            stops.add(self._ids[self.chat.end_of_turn])
+            stops.add(self.vocabulary[self.chat.end_of_turn])
         return frozenset(stops)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from workbench.data.loader import Position
@@ -114,7 +115,7 @@ def load_resume(directory: Path, model: Transformer, optimizer: torch.optim.Opti
         values = json.loads((resume / "state.json").read_text(encoding="utf-8"))
         state = TrainingState.from_dict(values)
         tensors = load_file(resume / "optimizer.safetensors")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         remedy = "delete it to go on from the one before"
         raise RunError(str(directory), f"cannot be resumed: {error}", remedy) from error
     load_optimizer_tensors(model, optimizer, tensors)

@@ -162,7 +162,8 @@ class Trainer:
             raise WorkbenchError(
                 f"stage {self.settings.name}, step {self.step + 1}",
                 f"the loss is {loss} and the gradient norm {grad_norm}, so this step was not taken",
-                "lower learning_rate or raise warmup, then go on from the last checkpoint or start the stage again",
+                "go on from the last checkpoint with a lower rate (llm-workbench resume RUN --learning-rate VALUE), "
+                "or lower learning_rate or raise warmup and start the stage again",
             )
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate

@@ -1,14 +1,14 @@
 """What is to be said of a profile while it is edited: its problems, and what it would take to run it here."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workbench.config import Profile
-from workbench.errors import ModelError, ProfileError
-from workbench.estimate import Estimate, Sizes, estimate_profile
+from workbench.errors import ProfileError, WorkbenchError
+from workbench.estimate import Estimate, estimate_profile
+from workbench.job_sizes import expected_config
 from workbench.profile import parse_profile, with_files_found
 
 _KEY = re.compile(r"(?:unknown key )?([A-Za-z0-9_.-]+?)(?=[:;]|$)")
@@ -57,13 +57,16 @@ def examine(text: str, path: Path, workspace: Path) -> Examination:
         ready = with_files_found(ready, path.name, path.parent)
     except ProfileError as error:
         problems = _problems(error)
-    sizes = None
+    estimate = None
     if not problems:
         try:
-            sizes = _sizes(ready)
-        except (ModelError, OSError, ValueError) as error:
+            config = expected_config(ready)
+        except WorkbenchError as error:
             problems = (Problem("model.path", f"model.path: {error}"),)
-    estimate = None if profile.model.path is not None and sizes is None else estimate_profile(ready, workspace, sizes)
+        else:
+            estimate = estimate_profile(ready, workspace, config, config.vocab_size)
+    elif profile.model.path is None:
+        estimate = estimate_profile(ready, workspace)
     return Examination(problems, None if problems else ready, profile, estimate)
 
 
@@ -90,13 +93,3 @@ def _problem(text: str) -> Problem:
         return Problem("", text, int(place[1] or place[2]) if place else None)
     key = _KEY.match(text)
     return Problem(key[1] if key else "", text)
-
-
-def _sizes(profile: Profile) -> Sizes | None:
-    """The sizes of the model directory that the profile starts from, if it does."""
-    if profile.model.path is None:
-        return None
-    from workbench.model.configuration import ModelConfig
-
-    text = (Path(profile.model.path) / "config.json").read_text(encoding="utf-8")
-    return ModelConfig.from_dict(json.loads(text))

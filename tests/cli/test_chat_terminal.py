@@ -91,6 +91,16 @@ def test_piped_lines_are_answered_on_stdout_alone(session: Session, capsys: pyte
     assert [message["content"] for message in session.messages] == ["hello", "/quit", "春"]
 
 
+def test_a_piped_line_without_an_answer_is_told_and_the_later_ones_are_answered(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["hello\n", " \t \n", "too long\n", "again\n"]
+    assert answer_lines(session, lines) == UsageError.exit_code  # type: ignore[arg-type]
+    captured = capsys.readouterr()
+    assert captured.out == "<hello\\x1b[2J>\n<again\\x1b[2J>\n"
+    assert captured.err == "line 3: message: too long for the model\n"
+
+
 def test_answers_stream_to_stdout_and_figures_to_stderr(
     session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

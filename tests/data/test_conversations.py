@@ -119,6 +119,7 @@ def test_tools_in_a_system_turn_are_the_conversations() -> None:
         ({"conversations": HELLO[:1]}, "no assistant turn"),
         ({"conversations": [HELLO[0], {"role": "assistant", "content": " "}]}, "empty answer: turn 2"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, HELLO[1]]}, "not text: turn 1"),
+        ({"conversations": None}, 'wrong type: "conversations" is null'),
         ({"prompt": "a\0b", "response": "x"}, "NUL character"),
         ({"prompt": "a", "response": "\ud83d"}, "half a character"),
         ({"conversations": HELLO, "tools": '[{"name": "\\ud83d"}]'}, "half a character"),

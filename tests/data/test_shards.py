@@ -250,3 +250,30 @@ def test_progress_rises_to_the_size_of_all_files(tmp_path: Path, preparing, monk
     assert done == sorted(done)
     assert len(set(done)) > 4
     assert preparing.progress[-1] == (total, total)
+
+
+@pytest.mark.parametrize(
+    "index", ["", "{", "[]", "{}", '{"stores": 5, "tally": {}}', '{"stores": {}, "tally": {"x": 1}}']
+)
+def test_a_damaged_index_is_made_anew(tmp_path: Path, preparing, index: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ["first", "second", "third"])
+    made = preparing([path])
+    file = preparing.cache / made.fingerprint / "index.json"
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(index, encoding="utf-8")
+    again = preparing([path])
+    assert (again.from_cache, again.tokens) == (False, made.tokens)
+    assert json.loads(file.read_text(encoding="utf-8")) == json.loads(whole)
+
+
+def test_validation_files_without_anything_to_measure_on_are_refused(tmp_path: Path, preparing) -> None:
+    data = jsonl(tmp_path / "a.jsonl", ["first", "second"])
+    empty, wrong = tmp_path / "empty.jsonl", tmp_path / "wrong.jsonl"
+    empty.write_text("", encoding="utf-8")
+    wrong.write_text('{"question": "q"}\n', encoding="utf-8")
+    for file, told in ((empty, "measure on; give other"), (wrong, "measure on; line 1: unknown keys: found question")):
+        with pytest.raises(DataError) as caught:
+            preparing([data], validation_files=[file])
+        assert told in str(caught.value)
+        assert str(caught.value).startswith(str(file))
+    assert preparing([data], validation_files=[jsonl(tmp_path / "b.jsonl", ["other"])]).validation is not None

@@ -95,7 +95,50 @@ def test_a_broken_element_harms_no_other(tmp_path: Path) -> None:
         (2, "bad"),
         (3, {"a": 3}),
         (3, "bad"),
+        (4, "text"),
     ]
+
+
+def test_what_is_no_object_takes_no_neighbour_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(
+        '[null, {"text": "one, [two]"}, 5, {"text": "two"}\n{"text": "comma missing"} nonsense {"text": "four"}, true]',
+        encoding="utf-8",
+    )
+    found = list(read_rows(path))
+    good = [(row.line, row.value["text"]) for row in found if isinstance(row, Row) and isinstance(row.value, dict)]
+    assert good == [(1, "one, [two]"), (1, "two"), (2, "comma missing"), (2, "four")]
+    reasons = [row.reason.partition(",")[0] for row in found if isinstance(row, BadRow)]
+    assert reasons == [
+        "wrong type: found null",
+        "wrong type: found a number",
+        "broken JSON: Expecting value at column 1",
+        "wrong type: found true or false",
+    ]
+    for number, row in enumerate(found):
+        assert list(read_rows(path, begin=row.end)) == found[number + 1 :]
+
+
+@given(texts=st.lists(st.text(alphabet='ab"\\\n,]}', max_size=60), max_size=6), chunk=st.integers(1, 40))
+def test_an_element_too_long_for_memory_is_told_and_skipped(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], chunk: int
+) -> None:
+    path = tmp_path_factory.mktemp("array") / "rows.json"
+    elements = [json.dumps({"n": number, "text": text}, indent=1) for number, text in enumerate(texts)]
+    path.write_text("[" + ", ".join(elements) + "]", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workbench.data.json_array.CHUNK_BYTES", chunk)
+        patch.setattr("workbench.data.json_array.LONGEST_ROW_BYTES", 60)
+        found = list(read_rows(path, "json"))
+    lines = [1 + sum(element.count("\n") for element in elements[:number]) for number in range(len(elements))]
+    assert [row.line for row in found] == lines
+    for row, element in zip(found, elements, strict=True):
+        if isinstance(row, Row):
+            assert row.value == json.loads(element)
+        else:
+            assert row.reason.startswith("too long")
+            assert len(element) > 55
+        assert isinstance(row, BadRow) or len(element) <= 60
 
 
 @pytest.mark.parametrize("text", ['[{"a": 1}', '[{"a": 1},', '[{"a": 1}, {"b"', '[{"a": 1}] {', '[{"a": 1}, "b'])
@@ -192,3 +235,33 @@ def test_a_line_too_long_for_memory_is_told_and_skipped(tmp_path: Path, monkeypa
     assert isinstance(first, BadRow)
     assert first.reason.startswith("too long")
     assert (second.line, second.value) == (2, {"text": "short"})
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_key_that_stands_twice_is_told(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    twice = '{"messages": [{"role": "user", "content": "a", "content": "b"}]}'
+    path.write_text(f'{twice}\n{{"text": "fine"}}\n', encoding="utf-8")
+    bad, good = read_rows(path)
+    assert (bad.line, bad.reason) == (1, 'duplicate key: "content" stands twice in one object')
+    assert good.value == {"text": "fine"}
+
+
+def test_columns_of_one_name_are_refused_unless_they_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,n,text\none,1,two\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.csv, line 1: 2 columns are called 'text'; rename all but one"):
+        list(read_rows(path))
+    path.write_text("text,,\none,,\n", encoding="utf-8")
+    assert [row.value["text"] for row in read_rows(path)] == ["one"]
+
+
+def test_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+
+    path = tmp_path / "a.parquet"
+    table = arrow.Table.from_arrays([arrow.array(["one"]), arrow.array(["two"])], names=["text", "text"])
+    pyarrow.write_table(table, path)
+    with pytest.raises(DataError, match="2 columns are called 'text'"):
+        list(read_rows(path))

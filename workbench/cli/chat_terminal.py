@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.cli.chat_commands import HELP, Leave, carry_out
 from workbench.cli.terminal import coloured, printable
-from workbench.errors import WorkbenchError
+from workbench.errors import UsageError, WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.inference.chat import ChatSession
@@ -24,13 +24,23 @@ _INTERRUPT_HINT = "(Ctrl+C again, Ctrl+D or /quit leaves)"
 
 
 def answer_lines(session: "ChatSession", lines: Iterable[str]) -> int:
-    """Answer each line in turn, in one conversation; nothing but the answers on stdout."""
-    for line in lines:
-        if text := line.rstrip("\r\n"):
-            for piece in session.send(text):
+    """Answer each line in turn, in one conversation; nothing but the answers on stdout.
+
+    Returns:
+        The exit code, that of an error where a line could not be answered: it is told, and the next ones are answered.
+    """
+    exit_code = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            for piece in session.send(line.rstrip("\r\n")):
                 print(printable(piece), end="", flush=True)
             print(flush=True)
-    return 0
+        except UsageError as error:
+            _note(f"line {number}: {error}", "error")
+            exit_code = error.exit_code
+    return exit_code
 
 
 def converse(session: "ChatSession", name: str) -> int:

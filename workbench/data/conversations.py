@@ -113,6 +113,9 @@ def _turns(value: Mapping[str, Any]) -> tuple[list[Any], list[Any] | None]:
     for question, answer in PAIRS:
         if question in value and answer in value:
             return _pair(value[question], value[answer]), None
+    for key in TURN_KEYS:
+        if key in value:
+            raise ValueError(f'wrong type: "{key}" is null, expected a list of turns')
     raise ValueError(f"unknown keys: found {_keys(value)}; {EXPECTED}")
 
 

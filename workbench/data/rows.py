@@ -48,17 +48,20 @@ class BadRow(NamedTuple):
 
 
 class RawRow(NamedTuple):
-    """The bytes of a row before anything was made of them."""
+    """The bytes of a row before anything was made of them; only some of them where it is `too_long` to be used."""
 
     line: int
     raw: bytes
     end: Mark
+    too_long: bool = False
 
 
 def parse_json_row(file: str, row: RawRow) -> Row | BadRow:
     """The JSON value of a row; only an object or a string can be one."""
+    if row.too_long:
+        return BadRow(file, row.line, f"too long: more than {LONGEST_ROW_BYTES >> 20} MiB", row.end)
     try:
-        value = json.loads(decode(row.raw))
+        value = _DECODER.decode(decode(row.raw))
     except RecursionError:
         return BadRow(file, row.line, "broken JSON: nested too deeply", row.end)
     except json.JSONDecodeError as error:
@@ -66,10 +69,22 @@ def parse_json_row(file: str, row: RawRow) -> Row | BadRow:
         return BadRow(file, row.line, f"broken JSON: {error.msg.removesuffix(' at')} at {place}", row.end)
     except ValueError as error:
         reason = str(error)
-        return BadRow(file, row.line, reason if reason.startswith("not UTF-8") else f"broken JSON: {reason}", row.end)
+        told = reason.startswith(("not UTF-8", "duplicate key"))
+        return BadRow(file, row.line, reason if told else f"broken JSON: {reason}", row.end)
     if not isinstance(value, str | dict):
         return BadRow(file, row.line, f"wrong type: found {type_name(value)}, expected an object", row.end)
     return Row(file, row.line, value, row.end)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if key in [each for each, _ in pairs[:place]])
+        raise ValueError(f'duplicate key: "{twice}" stands twice in one object')
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # Python's own would let the last of two values win in silence
 
 
 def decode(raw: bytes) -> str:

@@ -19,7 +19,7 @@ from workbench.errors import DataError, TokenizerError
 
 __all__ = ["BadRow", "DataSettings", "PreparedData", "prepare"]
 
-LAYOUT = 1  # raise it when the same inputs give other files
+LAYOUT = 2  # raise it when the same inputs give other files
 INDEX_FILE = "index.json"
 
 
@@ -190,8 +190,19 @@ def _problem(
     for source, signature in zip(sources, signatures, strict=True):
         if file_signature(source.path) != signature:
             return DataError(str(source.path), "changed while it was read", "start again when it is complete")
-    if not finished or work.writers["train"].tokens >= 2:  # one token has nothing to predict
+    if not finished:
         return None
+    if work.writers["train"].tokens < 2:  # one token has nothing to predict
+        return _nothing_to_train_on(work, sources)
+    measured = [str(source.path) for source in sources if source.side == "validation"]
+    if measured and work.writers["validation"].tokens < 2:
+        bad = (f"; line {line}: {reason}" for file, line, reason in work.tally.bad_rows if file in measured)
+        problem = f"there is nothing to measure on{next(bad, '')}"
+        return DataError(", ".join(measured), problem, "give other validation files, or none to set some data apart")
+    return None
+
+
+def _nothing_to_train_on(work: Tokenising, sources: list[Source]) -> DataError:
     files = ", ".join(str(source.path) for source in sources if source.side is None)
     if not work.tally.rows_rejected:
         return DataError(files, "there is nothing to train on", "give more data, or set less of it apart")
@@ -211,11 +222,14 @@ def _clear(folder: Path) -> None:
 
 
 def _complete(folder: Path, kind: Kind, tokenizer: DataTokenizer) -> bool:
-    """Whether the folder holds everything its index speaks of."""
-    if not (folder / INDEX_FILE).exists():
+    """Whether the folder holds everything its index speaks of; what is damaged is made anew."""
+    try:
+        index = _read_index(folder)
+        stores = [_open_store(folder, side, kind, tokenizer) for side in SIDES]
+        Tally(**index["tally"])
+        return [[store.documents, store.tokens] for store in stores] == list(index["stores"].values())
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    stores = [_open_store(folder, side, kind, tokenizer) for side in SIDES]
-    return [[store.documents, store.tokens] for store in stores] == list(_read_index(folder)["stores"].values())
 
 
 def _tell_again(folder: Path, on_bad_row: Callable[[BadRow], None]) -> None:

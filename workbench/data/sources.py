@@ -106,7 +106,7 @@ def read_rows(path: Path, format: str = "auto", begin: Mark = START) -> Iterator
         case "jsonl":
             with path.open("rb") as file:
                 for raw in raw_lines(file, begin):
-                    yield _jsonl_row(str(path), raw)
+                    yield parse_json_row(str(path), raw)
         case "json":
             with path.open("rb") as file:
                 for raw in array_elements(file, begin):
@@ -128,7 +128,7 @@ def raw_lines(file: BinaryIO, begin: Mark = START, *, blank: bool = False) -> It
     mark = begin
     while raw := file.readline(LONGEST_ROW_BYTES):
         size = len(raw)
-        if size == LONGEST_ROW_BYTES:
+        if too_long := size == LONGEST_ROW_BYTES:
             while (more := file.readline(LONGEST_ROW_BYTES)) and not more.endswith(b"\n"):
                 size += len(more)
             size += len(more)
@@ -136,7 +136,7 @@ def raw_lines(file: BinaryIO, begin: Mark = START, *, blank: bool = False) -> It
         if line == 1:
             raw = raw.removeprefix(BOM)
         if blank or not raw.isspace():
-            yield RawRow(line, raw.rstrip(b"\r\n"), mark)
+            yield RawRow(line, raw.rstrip(b"\r\n"), mark, too_long)
 
 
 def read_lines(path: Path, begin: Mark = START) -> Iterator[Row | BadRow]:
@@ -150,9 +150,3 @@ def read_lines(path: Path, begin: Mark = START) -> Iterator[Row | BadRow]:
                 yield BadRow(str(path), raw.line, str(error), raw.end)
             else:
                 yield Row(str(path), raw.line, text, raw.end)
-
-
-def _jsonl_row(file: str, raw: RawRow) -> Row | BadRow:
-    if len(raw.raw) >= LONGEST_ROW_BYTES:
-        return BadRow(file, raw.line, f"too long: more than {LONGEST_ROW_BYTES >> 20} MiB", raw.end)
-    return parse_json_row(file, raw)

@@ -1,7 +1,8 @@
 """Rows of tables: CSV (and TSV) and Parquet."""
 
 import csv
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,7 +64,15 @@ def _header(path: Path, reader: Any) -> list[str]:
             check_text(name, "the column names")
     except (csv.Error, ValueError) as error:
         raise DataError(f"{path}, line 1", f"column names cannot be read: {error}", "is it a CSV file?") from None
+    _refuse_twins(f"{path}, line 1", header)
     return header
+
+
+def _refuse_twins(where: str, names: Sequence[str]) -> None:
+    """Columns of one name: all but the last would be lost. Unnamed ones are nobody's loss."""
+    for name, count in Counter(names).items():
+        if name and count > 1:
+            raise DataError(where, f"{count} columns are called {name!r}", "rename all but one of them")
 
 
 def _csv_row(file: str, line: int, header: list[str], cells: list[str], end: Mark) -> Row | BadRow:
@@ -77,6 +86,7 @@ def _csv_row(file: str, line: int, header: list[str], cells: list[str], end: Mar
 def parquet_rows(path: Path, begin: Mark = START) -> Iterator[Row | BadRow]:
     """The rows of a Parquet file as objects keyed by column; their `line` is the row's number."""
     with open_parquet(path) as table:
+        _refuse_twins(str(path), table.schema_arrow.names)
         total, size_bytes = table.metadata.num_rows, path.stat().st_size
         line = 1
         for group in range(table.metadata.num_row_groups):

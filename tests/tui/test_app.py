@@ -15,6 +15,7 @@ from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.error import ErrorModal
 from workbench.tui.modals.help import HelpModal
 from workbench.tui.modals.log import LogModal
+from workbench.tui.widgets.key_bar import KeyBar
 
 MakeApp = Callable[..., WorkbenchApp]
 ReadScreen = Callable[[WorkbenchApp], str]
@@ -112,51 +113,6 @@ async def running(app: WorkbenchApp, pilot: Any, request: JobRequest, wait_until
     await wait_until(pilot, lambda: app.bridge.active.state.status == "running")  # type: ignore[union-attr]
 
 
-async def test_quitting_with_a_run_going_asks_and_cancel_has_the_focus(
-    workbench: MakeApp, request_of_tiny: JobRequest, run_beginning: Beginning, wait_until: Callable[..., Any]
-) -> None:
-    app = workbench(run_beginning())
-    async with app.run_test(size=(80, 24)) as pilot:
-        await running(app, pilot, request_of_tiny, wait_until)
-        await pilot.press("ctrl+q")
-        await pilot.pause()
-        assert isinstance(app.screen, ConfirmModal)
-        await pilot.press("ctrl+q")  # asking twice asks once
-        await pilot.pause()
-        assert len(app.screen_stack) == 2
-        await pilot.press("enter")
-        await pilot.pause()
-        assert app.is_running and app.bridge.busy
-
-
-async def test_quitting_stops_the_run_first(
-    workbench: MakeApp, request_of_tiny: JobRequest, run_beginning: Beginning, wait_until: Callable[..., Any]
-) -> None:
-    app = workbench(run_beginning())
-    async with app.run_test(size=(80, 24)) as pilot:
-        await running(app, pilot, request_of_tiny, wait_until)
-        await pilot.press("ctrl+q")
-        await pilot.pause()
-        await pilot.press("y")
-        await wait_until(pilot, lambda: not app.bridge.busy)
-        await pilot.pause(0.6)
-    assert app.return_code == 0
-    assert app.bridge.active is not None and app.bridge.active.state.status == "stopped"
-
-
-async def test_a_signal_stops_after_the_step_and_keeps_its_exit_code(
-    workbench: MakeApp, request_of_tiny: JobRequest, run_beginning: Beginning, wait_until: Callable[..., Any]
-) -> None:
-    app = workbench(run_beginning())
-    async with app.run_test(size=(80, 24)) as pilot:
-        await running(app, pilot, request_of_tiny, wait_until)
-        app.leave_after_step(143)
-        await wait_until(pilot, lambda: not app.bridge.busy)
-        await pilot.pause(0.6)
-    assert app.return_code == 143
-    assert app.farewell == "stopped and saved; go on with: llm-workbench resume runs/tiny"
-
-
 async def test_a_job_that_crashes_is_a_message_and_not_the_end(
     workbench: MakeApp,
     request_of_tiny: JobRequest,
@@ -246,3 +202,43 @@ async def test_the_footer_never_cuts_a_key_in_half(workbench: MakeApp, screen_te
             assert "Help" in footer and footer.endswith("Quit")
             await pilot.press("q")
         app = workbench()
+
+
+async def test_an_error_points_to_a_log_only_where_something_was_written(
+    workbench: MakeApp, request_of_tiny: JobRequest, run_beginning: Beginning, wait_until: Callable[..., Any]
+) -> None:
+    app = workbench(run_beginning())
+    app.log_path = Path("workbench.log")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await running(app, pilot, request_of_tiny, wait_until)
+        await app.start_job(request_of_tiny)
+        await wait_until(pilot, lambda: isinstance(app.screen, ErrorModal))
+        assert isinstance(app.screen, ErrorModal)
+        assert app.screen.log_path is None
+        assert app.screen.message == "a new run: cannot start while tiny is running here; stop tiny first"
+
+
+async def test_below_the_floor_the_run_is_named_where_there_is_one(
+    workbench: MakeApp,
+    request_of_tiny: JobRequest,
+    run_beginning: Beginning,
+    wait_until: Callable[..., Any],
+    screen_text: ReadScreen,
+) -> None:
+    app = workbench(run_beginning())
+    async with app.run_test(size=(50, 14)) as pilot:
+        assert "the run goes on" not in " ".join(screen_text(app).split())
+        await running(app, pilot, request_of_tiny, wait_until)
+        await pilot.resize_terminal(51, 14)
+        await wait_until(pilot, lambda: "the run goes on" in " ".join(screen_text(app).split()))
+
+
+async def test_a_click_on_a_key_presses_it(workbench: MakeApp) -> None:
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        footer = app.screen.query_one(KeyBar)
+        place = next(x for x in range(80) if (hint := footer.hint_at(x)) is not None and hint.label == "Help")
+        await pilot.click(KeyBar, offset=(place, 0))
+        await pilot.pause()
+        assert isinstance(app.screen, HelpModal)

@@ -59,7 +59,7 @@ def test_a_job_that_raises_fails_and_nothing_else_happens(
 def test_only_one_job_at_a_time(workbench: Callable[..., WorkbenchApp], request_of_tiny: JobRequest) -> None:
     bridge = workbench().bridge
     bridge.start(request_of_tiny)
-    with pytest.raises(WorkbenchError, match="still running"):
+    with pytest.raises(WorkbenchError, match="cannot start while tiny is running here"):
         bridge.start(request_of_tiny)
 
 
@@ -127,12 +127,16 @@ def test_wishes_reach_another_process_through_its_command_file(foreign_run: RunD
         followed.close()
 
 
-@pytest.mark.parametrize(("recorded", "shown"), [("stopped", "stopped"), ("failed", "failed"), ("running", "lost")])
+@pytest.mark.parametrize(
+    ("recorded", "shown"), [("stopped", "stopped"), ("failed", "failed"), ("running", "interrupted")]
+)
 def test_a_run_nobody_works_on_is_shown_as_it_ended(foreign_run: RunDirectory, recorded: str, shown: str) -> None:
     foreign_run.write_state(RunState(status=recorded, message="why"))  # type: ignore[arg-type]
     followed = FollowedRun(foreign_run.path)
     drain_until(followed, lambda: not followed.state.live)
     assert followed.state.status == shown
+    told = [line.text for line in followed.state.highlights if "r goes on" in line.text]
+    assert told == (["the process is gone; r goes on from the start"] if shown == "interrupted" else [])
     assert followed.state.stage is not None and followed.state.stage.step == 5
     followed.close()
 

@@ -1,14 +1,28 @@
 """What the program leaves of the terminal, on a terminal of its own."""
 
+import io
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual import events
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
+from textual._xterm_parser import XTermParser
+
+from workbench.errors import UsageError
+from workbench.tui.terminal import (
+    ALT_DIGITS,
+    LastingTerminal,
+    LeaveSignals,
+    let_alt_digits_be_keys,
+    refuse_dumb_terminals,
+)
 
 pty = pytest.importorskip("pty", reason="pseudo-terminals are of Unix")
 
@@ -89,3 +103,54 @@ def test_native_prints_go_to_the_log_and_not_over_the_screen(tmp_path: Path) -> 
     os.write(terminal.master, b"q")
     assert terminal.finish() == 0
     assert b"NATIVE" not in terminal.output
+
+
+@pytest.fixture
+def alt_digits() -> Iterator[None]:
+    """The program's reading of alt and a digit, for one test."""
+    before = {sequence: ANSI_SEQUENCES_KEYS[sequence] for sequence in ALT_DIGITS}
+    let_alt_digits_be_keys()
+    yield
+    ANSI_SEQUENCES_KEYS.update(before)  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("alt_digits")
+@pytest.mark.parametrize("digit", "12345")
+def test_alt_and_a_digit_are_a_key_and_no_character(digit: str) -> None:
+    parser = XTermParser()
+    told = [*parser.feed(f"\x1b{digit}"), *parser.feed("")]
+    keys = [event.key for event in told if isinstance(event, events.Key)]
+    assert keys == [f"alt+{digit}"]
+
+
+class BrokenFile(io.StringIO):
+    """A terminal whose other end is closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_terminal_that_is_gone_takes_what_is_written_in_silence() -> None:
+    terminal = LastingTerminal(BrokenFile())
+    assert terminal.write("hello") == 5
+    terminal.flush()
+    assert terminal.isatty() is False  # the rest is the file's
+
+
+def test_signals_are_told_even_after_an_event_loop_has_ended() -> None:
+    heard: list[int] = []
+    with LeaveSignals(heard.append):
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+    assert heard == [signal.SIGHUP, signal.SIGHUP, signal.SIGTERM]
+    os.kill(os.getpid(), signal.SIGHUP)  # ignored from now on
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_a_terminal_that_places_no_cursor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    with pytest.raises(UsageError, match="cannot be drawn on a dumb terminal"):
+        refuse_dumb_terminals()

@@ -99,7 +99,7 @@ _LIST = (
 _HOME = (
     Action("home.open", "enter", "open_run", "Open", "Watch the selected run on the Train screen."),
     Action("home.new", "n", "new_run", "New", "Start a run from one of the profiles that come with the workbench."),
-    Action("home.resume", "r", "resume_run", "Resume", "Go on with a stopped run from its newest checkpoint."),
+    Action("home.resume", "r", "resume_run", "Resume", "Go on from the newest checkpoint, or from the start."),
     Action("home.chat", "c", "chat", "Chat", "Talk to the selected run's newest model."),
     Action("home.filter", "slash", "filter", "Filter", "Show only the runs whose name contains a text."),
     Action("home.delete", "d", "delete_run", "Delete", "Move the selected run to the trash."),
@@ -110,7 +110,7 @@ _HOME = (
 _TRAIN = (
     Action("train.pause", "p", "pause", "Pause", "Let training wait at the next step."),
     Action("train.continue", "p", "continue", "Continue", "Let the paused training go on."),
-    Action("train.resume", "r", "resume_run", "Resume", "Go on from the newest checkpoint."),
+    Action("train.resume", "r", "resume_run", "Resume", "Go on from the newest checkpoint, or from the start."),
     Action("train.stop", "x", "stop", "Stop", "End the run after this step, saved."),
     Action("train.checkpoint", "c", "checkpoint", "Save", "Save a checkpoint now."),
     Action("train.evaluate", "e", "evaluate", "Eval", "Measure the validation loss now."),
@@ -178,7 +178,7 @@ _PROFILE = (
     Action("profile.text", "f3", "toggle_text", "Form/TOML", "Go from the form to the text, and back."),
     Action("profile.check", "f4", "check", "Check", "Check every setting, every file, memory and disk."),
     Action("profile.open", "f9,o", "choose_profile", "Open", "Choose another profile, bundled or a file."),
-    Action("profile.diff", "f6", "diff", "Diff", "Show what was changed since the profile was opened or saved."),
+    Action("profile.diff", "f6", "diff", "Diff", "Show what was changed since opening or saving.", priority=True),
     Action("profile.undo", "ctrl+z", "undo", "Undo", "Take the last change back.", priority=True),
     Action("profile.redo", "ctrl+y", "redo", "Redo", "Make the change again.", footer=False, priority=True),
     Action("profile.default", "f8", "use_default", "Default", "Let the default of the focused setting hold."),

@@ -16,18 +16,29 @@ import tomli
 from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 
 from workbench.errors import WorkbenchError
-from workbench.locations import config_folder, state_folder
+from workbench.locations import config_folder
 from workbench.tui.actions import MODES, Action, bindings, keymap_problems
 from workbench.tui.bridge import Bridge, JobRequest, JobRun, MakeJob, freeze_garbage, make_job
+from workbench.tui.handover import hand_over
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.error import ErrorModal
 from workbench.tui.modals.help import HelpModal
 from workbench.tui.modals.log import LogModal
+from workbench.tui.modals.quit import QuitModal
 from workbench.tui.palette import ActionProvider
 from workbench.tui.screens.base import Subject, WorkbenchScreen
+from workbench.tui.terminal import (
+    LeaveSignals,
+    lasting_driver,
+    let_alt_digits_be_keys,
+    open_log,
+    own_the_tty,
+    refuse_dumb_terminals,
+)
 from workbench.tui.themes import THEMES
 
 logger = logging.getLogger(__name__)
@@ -35,6 +46,8 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 0.25
 TICKS_BY_LOOK = 20  # a screen is drawn this often even while nothing is heard, to say that nothing is
 STOP_DEADLINE_SECONDS = 60.0
+HUNG_UP = 129  # 128 and the number of SIGHUP
+TERMINATED = 128 + signal.SIGTERM
 
 
 def load_screen(mode: str) -> WorkbenchScreen:
@@ -50,6 +63,7 @@ class WorkbenchApp(App[int]):
         workspace: the folder of runs.
         make: makes the job of a request; tests bring jobs that do no work.
         log: the file that errors point to.
+        driver: how it reads and writes the terminal; Textual's choice where None.
 
     `farewell` is what to tell the person once the terminal is theirs again; `patience_seconds` how long to wait for
     our job then.
@@ -68,8 +82,14 @@ class WorkbenchApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (60, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (18, "-short"), (30, "-tall")]
 
-    def __init__(self, workspace: Path, make: MakeJob = make_job, log: Path | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        workspace: Path,
+        make: MakeJob = make_job,
+        log: Path | None = None,
+        driver: type[Driver] | None = None,
+    ) -> None:
+        super().__init__(driver_class=driver)
         self.workspace = workspace
         self.bridge = Bridge(workspace, make)
         self.log_path = log
@@ -77,18 +97,23 @@ class WorkbenchApp(App[int]):
         self._ticks = 0
         self._charts_due = False
         self._end_told: JobRun | None = None
+        self._loop_here: asyncio.AbstractEventLoop | None = None
         self._leaving: int | None = None
+        self._handing_over = False
+        self._hung_up = False
+        self._question: QuitModal | None = None
+        self._terminated = False
         self.farewell = ""
         self.patience_seconds = STOP_DEADLINE_SECONDS
 
     def on_mount(self) -> None:
-        """Begin: colours, keys, signals, the timer."""
+        """Begin: colours, keys, the timer."""
+        self._loop_here = asyncio.get_running_loop()
         for theme in THEMES:
             self.register_theme(theme)
         wanted = os.environ.get("TEXTUAL_THEME", "")
         self.theme = wanted if wanted in self.available_themes else THEMES[0].name
         self._read_keymap(config_folder() / "config.toml")
-        self._catch_signals()
         self.set_interval(DRAIN_SECONDS, self._tick)
         self.call_after_refresh(freeze_garbage)
 
@@ -123,8 +148,8 @@ class WorkbenchApp(App[int]):
         await self.action_go("train")
 
     def show_error(self, title: str, message: str, log: Path | str | None = None) -> None:
-        """Show an error that a toast is too small for."""
-        self.push_screen(ErrorModal(title, message, log or self.log_path))
+        """Show an error that a toast is too small for; `log` is where more of it was written, if it was."""
+        self.push_screen(ErrorModal(title, message, log))
 
     def can_run(self, action: Action, screen: Screen) -> bool:
         """Whether `action` is possible now."""
@@ -146,6 +171,10 @@ class WorkbenchApp(App[int]):
         if self._charts_due and self._ticks % 2 == 0:
             self._charts_due = False
             self.current.refresh_charts()
+        if not self.bridge.busy:
+            self._end_questions()
+        if getattr(self._driver, "gone", False):
+            self.hang_up()  # the signal may have been meant for somebody else
         if self._leaving is not None and not self.bridge.busy:
             self._leave(self._leaving)
 
@@ -160,14 +189,15 @@ class WorkbenchApp(App[int]):
             return
         how = "failed" if isinstance(run.error, WorkbenchError | None) else "crashed"
         self.farewell = f"{run.state.name} {how}: {run.state.failure}"
-        self.show_error(f"{run.state.name} {how}", run.state.failure or "no reason was given", run.state.failure_log)
+        log = run.state.failure_log or (self.log_path if how == "crashed" else None)
+        self.show_error(f"{run.state.name} {how}", run.state.failure or "no reason was given", log)
 
     # --- leaving ----------------------------------------------------------------------------------------------------
 
     @work
     async def action_quit(self) -> None:  # type: ignore[override]
         """Leave; with work going or unsaved, ask first."""
-        if any(isinstance(screen, ConfirmModal) for screen in self.screen_stack):
+        if any(isinstance(screen, ConfirmModal | QuitModal) for screen in self.screen_stack):
             return
         if self._leaving is not None:
             self.notify("Finishing the step and saving; then the workbench closes.")
@@ -181,41 +211,84 @@ class WorkbenchApp(App[int]):
             self._leave(0)
             return
         name = self.bridge.active.state.name if self.bridge.active else ""
-        detail = "It finishes the step, saves a checkpoint, and goes on from there when you resume it."
-        if await self.push_screen_wait(
-            ConfirmModal(f"{name} is running.", detail, yes="Stop after this step and quit")
-        ):
-            self.leave_after_step(0)
+        self._question = QuitModal(name)
+        answer = await self.push_screen_wait(self._question)
+        self._question = None
+        if answer is not None:
+            self.leave_after_step(0, hand_over=answer == "background")
 
-    def leave_after_step(self, code: int) -> None:
-        """Let our job finish its step and save, then leave with `code`; asked twice by a signal, leave at once."""
-        if self._leaving is not None or not self.bridge.busy or self.bridge.active is None:
+    def heed(self, number: int) -> None:
+        """A signal came; called by its handler, in the midst of anything."""
+        loop = self._loop_here
+        if loop is None:
+            raise SystemExit(128 + number)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: we are leaving already
+            loop.call_soon_threadsafe(self.terminate if number == signal.SIGTERM else self.hang_up)
+
+    def hang_up(self) -> None:
+        """The terminal is gone: a process without one goes on with our run. Being told again changes nothing.
+
+        A paused run is only saved: it waits to be taken up by somebody anyway.
+        """
+        if self._hung_up:
+            return
+        self._hung_up = True
+        if isinstance(self._driver, Driver) and hasattr(self._driver, "end_input"):
+            self._driver.end_input()
+        if self._leaving is None:
+            run = self.bridge.active
+            waits = run is not None and "paus" in run.state.shown_status
+            self.leave_after_step(HUNG_UP, hand_over=not waits)
+
+    def terminate(self) -> None:
+        """Somebody wants the program to end: our run is stopped and saved; told again, it ends at once."""
+        if self._terminated:
             self.patience_seconds = 0.0
+            self._leave(TERMINATED)
+            return
+        self._terminated = True
+        self.leave_after_step(TERMINATED)
+
+    def leave_after_step(self, code: int, *, hand_over: bool = False) -> None:
+        """Let our job finish its step and save, then leave with `code`; with `hand_over` another process goes on."""
+        run = self.bridge.active
+        if not self.bridge.busy or run is None:
             self._leave(code)
             return
-        run = self.bridge.active
         run.stop()
-        where = run.state.directory or self.workspace
-        self._leaving = code
-        self.farewell = f"stopped and saved; go on with: llm-workbench resume {where}"
+        self._leaving, self._handing_over = code, hand_over
         self.notify("Finishing the step and saving…", timeout=30)
 
     def _leave(self, code: int) -> None:
+        run = self.bridge.active
+        if self._leaving is not None and run is not None and run.finished:
+            self.bridge.drain()
+            if run.state.status == "stopped":
+                self.farewell = self._say_goodbye(run.state.directory or self.workspace)
         self._leaving = None
         self.exit(code, return_code=code)
+
+    def _say_goodbye(self, directory: Path) -> str:
+        """Let another process go on with the run of `directory` if that is wanted; what to tell the person."""
+        stopped = f"stopped and saved; go on with: llm-workbench resume {directory}"
+        if not self._handing_over:
+            return stopped
+        try:
+            process = hand_over(directory)
+        except OSError as error:
+            logger.exception("no process could go on with %s", directory)
+            return f"no process could be started ({error.strerror}); {stopped}"
+        logger.info("process %d goes on with %s", process, directory)
+        return f"{directory.name} goes on in the background; stop it with: llm-workbench control {directory} stop"
+
+    def _end_questions(self) -> None:
+        """The run ended by itself while somebody was asked what to do with it: nothing is to be decided any more."""
+        if self._question is not None and self._question.is_current:
+            self._question.dismiss(None)
 
     def _opened(self) -> list[WorkbenchScreen]:
         stacks = self._screen_stacks.values()
         return [stack[0] for stack in stacks if stack and isinstance(stack[0], WorkbenchScreen)]
-
-    def _catch_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None:
-                # Only the main thread of a Unix process can; elsewhere the signal keeps its own meaning.
-                with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
-                    loop.add_signal_handler(number, partial(self.leave_after_step, 128 + number))
 
     # --- actions of every screen ------------------------------------------------------------------------------------
 
@@ -248,13 +321,21 @@ class WorkbenchApp(App[int]):
 
 
 def run_app(workspace: Path) -> int:
-    """Run the workbench on this terminal until the person leaves; returns the exit code."""
+    """Run the workbench on this terminal until the person leaves; returns the exit code.
+
+    Raises:
+        UsageError: this terminal cannot show it.
+    """
+    refuse_dumb_terminals()
     resource_tracker.ensure_running()  # spawning processes fails inside a Textual app that was not prepared so
-    log = _open_log()
+    let_alt_digits_be_keys()
+    log, driver = open_log(), None
     if os.name == "posix":
         own_the_tty(log)
-    app = WorkbenchApp(workspace, log=log)
-    app.run()
+        driver = lasting_driver()
+    app = WorkbenchApp(workspace, log=log, driver=driver)
+    with LeaveSignals(app.heed):
+        app.run()
     code = app.return_code or 0
     if not app.bridge.close(app.patience_seconds):
         # A thread inside torch at the interpreter's end aborts the process; the terminal is restored by now.
@@ -264,25 +345,3 @@ def run_app(workspace: Path) -> int:
         sys.__stderr__.write(f"{app.farewell}\n")
         sys.__stderr__.flush()
     return code
-
-
-def own_the_tty(log: Path) -> None:
-    """Give Textual a private handle on the terminal, and native prints of libraries a file."""
-    # Somebody may have sent stderr to a file; Textual would draw into it.
-    terminal = next((number for number in (2, 1) if os.isatty(number)), 2)
-    tty = open(os.dup(terminal), "w", encoding="utf-8")  # noqa: SIM115, PTH123  stays open for the life of the process
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    sys.__stderr__ = sys.__stdout__ = tty  # type: ignore[misc]  # the driver draws on the first, sizes by the second
-
-
-def _open_log() -> Path:
-    folder = state_folder() / "log"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "workbench.log"
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger().addHandler(handler)
-    return path

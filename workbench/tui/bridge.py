@@ -236,7 +236,8 @@ class Bridge:
             WorkbenchError: another job is at work.
         """
         if self.busy and self.active is not None:
-            raise WorkbenchError(self.active.state.name, "is still running here", "stop it before starting another")
+            name = self.active.state.name
+            raise WorkbenchError("a new run", f"cannot start while {name} is running here", f"stop {name} first")
         self.active = JobRun(request, self.workspace, self._make)
         self._show(self.active)
         self.active.start()

@@ -40,11 +40,18 @@ def find_sources(added: Sequence[Path]) -> list[DataSource]:
     return list(found.values())
 
 
+def data_files_of(folder: Path) -> list[Path]:
+    """The data files that lie in a folder, by name; none where it cannot be read."""
+    try:
+        return sorted(child for child in folder.iterdir() if child.suffix.lower() in SUFFIXES and child.is_file())
+    except OSError:
+        return []
+
+
 def _added(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     for path in paths:
         if path.is_dir():
-            inside = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES and child.is_file())
-            yield from ((f"{path.name}/{child.name}", child) for child in inside)
+            yield from ((f"{path.name}/{child.name}", child) for child in data_files_of(path))
         else:
             yield path.name, path
 

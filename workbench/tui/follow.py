@@ -1,11 +1,13 @@
 """A run that another process does, seen through its files and steered through its command file."""
 
 import threading
+import time
 from collections import deque
 from pathlib import Path
 
 from workbench.control import Command
 from workbench.events import Event, from_json
+from workbench.narration import Line
 from workbench.runs.liveness import CommandFile, is_alive
 from workbench.runs.metrics import MetricsTail
 from workbench.runs.store import RunDirectory
@@ -72,7 +74,18 @@ class FollowedRun:
         """Nobody is at work and the events tell no end: what state.json says, or that the process was lost."""
         recorded = self.directory.state()
         ends: dict[str, Status] = {"done": "done", "failed": "failed", "stopped": "stopped"}
-        self.state.end(ends.get(recorded.status, "lost"), recorded.message)
+        status = ends.get(recorded.status, "interrupted")
+        if status == "interrupted":
+            self.state.note(self._last_words())
+        self.state.end(status, recorded.message)
+
+    def _last_words(self) -> Line:
+        """What a log tells of a process that went away without a word, and what to do."""
+        checkpoints = [stage.newest_checkpoint() for stage in self.directory.stages()]
+        newest = next((each for each in reversed(checkpoints) if each is not None), None)
+        place = f"from step {newest.step:,}" if newest is not None else "from the start"
+        heard = self.state.heard_at or time.time()
+        return Line(heard, "run", f"the process is gone; r goes on {place}", "warning")
 
     def _read(self) -> None:
         tail = MetricsTail(self.directory.events_path)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ Location = tuple[str | int, ...]
 TOGETHER_SECONDS = 1.5  # keystrokes in one place that follow each other faster are undone together
 UNDO_STEPS = 500
 TABLES = ("run", "tokenizer", "model")
+_LINE = re.compile(r"at line (\d+)")
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 
 
@@ -112,6 +113,17 @@ class ProfileDraft:
                 return None
         return value
 
+    def section_of_break(self, sections: Sequence[Section]) -> Section | None:
+        """The part in which the text stops being TOML; None where it is whole, or nobody can tell."""
+        place = _LINE.search(self.broken)
+        if place is None:
+            return None
+        table, line = "", int(place[1]) - 1
+        for number, location in self._places(headers=True):
+            if number <= line:
+                table = location
+        return next((each for each in sections if ".".join(map(str, each.location)) == table), None)
+
     def line_of(self, location: Location) -> int | None:
         """The line, counted from 0, that sets a value or opens a table; None where there is none."""
         wanted = ".".join(str(part) for part in location)
@@ -169,6 +181,9 @@ class ProfileDraft:
         name = next(name for name in (kind, *(f"{kind}-{n}" for n in range(2, 999))) if name not in names)
         table = tomlkit.table()
         table.update({"name": name, "kind": kind, "data": f"bundled:{kind}.jsonl", "steps": 200})
+        neighbour = stages[min(after if after is not None else len(stages), len(stages) - 1)] if stages else {}
+        if "sequence_length" in neighbour:  # what fits that stage fits this one
+            table["sequence_length"] = neighbour["sequence_length"]
         if not isinstance(stages, AoT):
             self._document["stage"] = stages = tomlkit.aot()
         place = len(stages) if after is None else after + 1
@@ -234,8 +249,8 @@ class ProfileDraft:
         stages = self._document.get("stage")
         return stages if isinstance(stages, AoT) else []
 
-    def _places(self) -> Iterator[tuple[int, str]]:
-        """Every line that opens a table or sets a key, with the location it has."""
+    def _places(self, *, headers: bool = False) -> Iterator[tuple[int, str]]:
+        """Every line that opens a table or (but for `headers`) sets a key, with the location it has."""
         table, stages = "", -1
         for number, line in enumerate(self.text.splitlines()):
             header = _HEADER.match(line)
@@ -244,7 +259,7 @@ class ProfileDraft:
                 stages += header[1] == "[[" and name == "stage"
                 table = re.sub(r"^stage\b", f"stage.{stages}", name)
                 yield number, table
-            elif (key := re.match(r"\s*([\w.\-]+)\s*=", line)) is not None:
+            elif not headers and (key := re.match(r"\s*([\w.\-]+)\s*=", line)) is not None:
                 yield number, f"{table}.{key[1]}" if table else key[1]
 
 

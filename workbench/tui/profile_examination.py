@@ -90,6 +90,6 @@ def _problems(error: ProfileError) -> tuple[Problem, ...]:
 def _problem(text: str) -> Problem:
     if text.startswith("is not valid TOML"):
         place = _PLACE.search(text)
-        return Problem("", text, int(place[1] or place[2]) if place else None)
+        return Problem("", f"the text {text}", int(place[1] or place[2]) if place else None)
     key = _KEY.match(text)
     return Problem(key[1] if key else "", text)

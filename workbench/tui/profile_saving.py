@@ -1,5 +1,6 @@
-"""Saving a draft: where a copy goes, and what must not be written over."""
+"""Saving and starting a draft: where a copy goes, what must not be written over, what its run is called."""
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,26 @@ from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.profile_draft import ProfileDraft
 
 if TYPE_CHECKING:
+    from textual.screen import Screen
+
     from workbench.tui.app import WorkbenchApp
+
+
+async def keys_arrived(screen: "Screen[None]") -> None:
+    """Wait until what was typed has come from the field to the draft: a key that saves overtakes letters.
+
+    Call it from a worker, as the screen itself is waited for.
+    """
+    if screen.focused is None:
+        return
+    for widget in screen.focused.ancestors_with_self:
+        for _ in range(2):  # a key becomes a change in the first round, and the change goes up in the second
+            passed = asyncio.Event()
+            if not widget.call_later(passed.set):
+                return
+            await passed.wait()
+        if widget is screen:
+            return
 
 
 async def save_draft(app: "WorkbenchApp", draft: ProfileDraft) -> bool:
@@ -60,3 +80,12 @@ async def _ask_place(app: "WorkbenchApp", draft: ProfileDraft) -> Path | None:
     detail = "A file of that name is there already."
     overwrite = await app.push_screen_wait(ConfirmModal(f"Overwrite {path}?", detail, yes="Overwrite"))
     return path if overwrite else None
+
+
+async def ask_run_name(app: "WorkbenchApp", name: str) -> str | None:
+    """The run's name; asked for where a run has it already. None where nobody says."""
+    if not (app.workspace / name).exists():
+        return name
+    free = next(f"{name}-{n}" for n in range(2, 10_000) if not (app.workspace / f"{name}-{n}").exists())
+    detail = f"{name} is there already; by that name it goes on, as long as the settings are the same."
+    return await app.push_screen_wait(AskModal("Name of the run", detail, free))

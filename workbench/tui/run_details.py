@@ -1,9 +1,16 @@
 """What the Home screen tells of one run, read from its directory."""
 
+import time
 from dataclasses import dataclass, field
+from textwrap import wrap
 
+from workbench.narration import ago, figure, size
 from workbench.runs.metrics import read_metrics
 from workbench.runs.store import RunDirectory, RunSummary
+from workbench.tui.widgets.figures import Figure
+from workbench.tui.widgets.spark import spark
+
+NARROWEST = 20  # cells in which words are still wrapped
 
 
 @dataclass(frozen=True)
@@ -44,3 +51,30 @@ def _read_stage(run: RunDirectory, name: str) -> StageDetails:
     measured = [(record["val_loss"], record.get("step", 0)) for record in records if record.get("val_loss") is not None]
     best, step = min(measured, default=(None, 0))
     return StageDetails(name, losses, best, step, len(stage.checkpoints()))
+
+
+def describe(details: RunDetails, width: int) -> list[Figure]:
+    """The run as figures for a pane of that width."""
+    run = details.summary
+    when = ago(max(0.0, time.time() - run.updated_at))
+    figures = [
+        Figure("state", f"{run.label} {when}" if when == "now" else f"{run.label} {when} ago"),
+        Figure("device", details.device or "-"),
+        Figure("disk", size(details.size_bytes)),
+    ]
+    if details.message:
+        lines = [line for part in details.message.splitlines() for line in wrap(part, max(NARROWEST, width))]
+        figures += [Figure("", ""), *(Figure("", line, tone="error") for line in lines)]
+    for stage in details.stages:
+        figures.append(Figure("", ""))
+        figures += _describe_stage(stage)
+    return figures
+
+
+def _describe_stage(stage: StageDetails) -> list[Figure]:
+    best = f"{figure(stage.best_val_loss)} @ {stage.best_step:,}" if stage.best_val_loss is not None else "-"
+    return [
+        Figure(stage.name, figure(stage.losses[-1]) if stage.losses else "-", spark(stage.losses, 16)),
+        Figure("best val", best),
+        Figure("checkpoints", f"{stage.checkpoints}"),
+    ]

@@ -11,7 +11,7 @@ from workbench import events
 from workbench.narration import Line, narrate
 from workbench.tui.series import Series
 
-Status = Literal["starting", "running", "paused", "stopped", "done", "failed", "lost"]
+Status = Literal["starting", "running", "paused", "stopped", "done", "failed", "interrupted"]
 Wish = Literal["", "pausing", "continuing", "stopping"]
 LOG_LINES = 2000
 HIGHLIGHTS = 200
@@ -32,6 +32,7 @@ class StageState:
     tokens_per_step: int = 0
     latest: events.StepFinished | None = None
     best_val_loss: float | None = None
+    best_val_step: int | None = None
     train_loss: Series = field(default_factory=Series)
     val_loss: Series = field(default_factory=lambda: Series(limit=None))
     learning_rate: Series = field(default_factory=Series)
@@ -48,6 +49,9 @@ class StageState:
         kept = [sample for sample in self.samples if sample.step <= step]
         self.samples.clear()
         self.samples.extend(kept)
+        if self.best_val_step is not None and self.best_val_step > step:
+            known = [(bucket.low, int(bucket.low_x)) for bucket in self.val_loss.buckets]
+            self.best_val_loss, self.best_val_step = min(known, default=(None, None))
 
 
 class RunState:
@@ -102,6 +106,14 @@ class RunState:
         self.failure, self.failure_log = failure or self.failure, log or self.failure_log
         self.version += 1
 
+    def note(self, line: Line) -> None:
+        """Put a line into the log."""
+        self.version += 1
+        self.log.append(line)
+        self.logged += 1
+        if line.tone != "quiet":
+            self.highlights.append(line)
+
     def begin_again(self) -> None:
         """The run is taken up again: how it ended before counts no more, what it did stays."""
         self.status, self.wish, self.task, self.failure, self.failure_log = "starting", "", None, "", ""
@@ -112,10 +124,7 @@ class RunState:
         self.heard_at = max(self.heard_at, event.at)
         line = narrate(event)
         if line is not None:
-            self.log.append(line)
-            self.logged += 1
-            if line.tone != "quiet":
-                self.highlights.append(line)
+            self.note(line)
         self._take(event)
 
     def _stage(self, name: str) -> StageState:
@@ -172,8 +181,9 @@ class RunState:
     def _(self, event: events.Validated) -> None:
         stage = self._stage(event.stage)
         stage.val_loss.append(event.step, event.val_loss)
-        if math.isfinite(event.val_loss):
-            stage.best_val_loss = min(event.val_loss, stage.best_val_loss or math.inf)
+        best = math.inf if stage.best_val_loss is None else stage.best_val_loss
+        if math.isfinite(event.val_loss) and event.val_loss < best:
+            stage.best_val_loss, stage.best_val_step = event.val_loss, event.step
 
     @_take.register
     def _(self, event: events.SampleMade) -> None:

@@ -36,6 +36,14 @@ class SettingField:
         """The key as profiles write it."""
         return ".".join(self.key)
 
+    @property
+    def explanation(self) -> str:
+        """What it is for, what it takes and what holds without it."""
+        default = f"Default {self.default}." if self.default else ""
+        limits = f"{self.range[:1].upper()}{self.range[1:]}." if self.range and self.kind == "number" else ""
+        form = "A text, or a TOML list." if self.kind == "list" else ""
+        return " ".join(filter(None, [self.help, limits, form, default]))
+
     def show(self, value: Any) -> str:
         """A value of the profile as the field shows it."""
         if value is None:

@@ -1,5 +1,6 @@
 """Talking on the Chat screen: by keys, with a real (tiny, untrained) model on the disk."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 
 from workbench.config import TokenizerSettings
+from workbench.inference.chat import ReplyStats
+from workbench.inference.sampling import SamplingSettings
 from workbench.tui.app import WorkbenchApp
-from workbench.tui.screens.chat import ChatScreen
+from workbench.tui.screens.chat import ChatScreen, _note
 from workbench.tui.widgets.conversation import MessageField, TurnView, printable
 from workbench.tui.widgets.model_list import find_models
 
@@ -83,9 +86,7 @@ async def test_a_message_is_answered_and_stands_as_plain_text(
         assert screen.session is not None and len(screen.session.messages) == 2
 
 
-async def test_esc_stops_an_answer_which_stays_as_far_as_it_came(
-    app_with_model: WorkbenchApp, wait_until: Any
-) -> None:
+async def test_esc_stops_an_answer_which_stays_as_far_as_it_came(app_with_model: WorkbenchApp, wait_until: Any) -> None:
     async with app_with_model.run_test(size=(120, 36)) as pilot:
         screen = await opened(app_with_model, pilot, wait_until)
         screen.query_one("#max_new_tokens").value = "3000"  # type: ignore[attr-defined]
@@ -153,3 +154,65 @@ async def test_without_any_model_the_screen_says_how_to_get_one(
 
 def test_control_characters_of_a_model_are_shown_and_not_obeyed() -> None:
     assert printable("a\x1b[2Jb\n你好\u200b") == "a␛[2Jb\n你好\ufffd"
+
+
+async def test_ctrl_x_takes_no_line_that_is_being_written(app_with_model: WorkbenchApp, wait_until: Any) -> None:
+    async with app_with_model.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app_with_model, pilot, wait_until)
+        await pilot.press(*"draft", "ctrl+x")
+        field = screen.query_one(MessageField)
+        assert field.text == "draft"
+        field.select_all()
+        await pilot.press("ctrl+x")
+        assert field.text == ""
+
+
+async def test_what_is_typed_while_a_model_is_loaded_stays(
+    app_with_model: WorkbenchApp, wait_until: Any, screen_text: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = threading.Event()
+    before = ChatScreen._open
+
+    def slowly(screen: ChatScreen, choice: Any) -> Any:
+        ready.wait(120)
+        return before(screen, choice)
+
+    monkeypatch.setattr(ChatScreen, "_open", slowly)
+    async with app_with_model.run_test(size=(80, 24)) as pilot:
+        await pilot.press("5")
+        await wait_until(pilot, lambda: "Loading small sft" in screen_text(app_with_model))
+        screen = app_with_model.current
+        assert isinstance(screen, ChatScreen)
+        assert "Quit" in screen_text(app_with_model)  # bar and keys stay
+        await pilot.press(*"the cat", "enter")
+        ready.set()
+        await wait_until(pilot, lambda: screen.session is not None)
+        assert screen.query_one(MessageField).text == "the cat"
+
+
+async def test_paging_through_models_that_have_no_room_is_harmless(
+    app_with_model: WorkbenchApp, wait_until: Any
+) -> None:
+    async with app_with_model.run_test(size=(80, 24)) as pilot:
+        await opened(app_with_model, pilot, wait_until)
+        await pilot.press("f9")
+        for size in ((50, 14), (59, 30), (80, 17)):
+            await pilot.resize_terminal(*size)
+            await pilot.press("pageup", "pagedown", "j", "k", "g", "G")
+        await pilot.resize_terminal(80, 24)
+        await pilot.press("pagedown")
+        assert app_with_model.is_running
+
+
+def test_an_answer_says_why_it_was_cut() -> None:
+    class Session:
+        settings = SamplingSettings(max_new_tokens=256)
+        context_length = 64
+
+    def note(tokens: int, dropped: int = 0) -> str:
+        stats = ReplyStats(10, 0, tokens, 1.0, 30.0, "length", dropped, 0)
+        return _note(stats, Session())  # type: ignore[arg-type]
+
+    assert note(36).endswith("cut: the context of 64 is full")
+    assert note(256).endswith("cut at max tokens")
+    assert note(256, 1).endswith("1 earlier turn did not fit") and note(256, 2).endswith("2 earlier turns did not fit")

@@ -15,8 +15,10 @@ from workbench.tokenizer.bpe import train_tokenizer
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.screens.data import DataScreen
+from workbench.tui.widgets.key_bar import KeyBar
+from workbench.tui.widgets.length_pane import LengthPane
 from workbench.tui.widgets.row_detail import RowDetail
-from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.row_list import TOKEN_CELLS, RowList, _tokens
 from workbench.tui.widgets.rows_pane import RowsPane
 
 MakeApp = Callable[..., WorkbenchApp]
@@ -286,3 +288,47 @@ async def test_where_it_is_narrow_the_sources_open_by_key(
         assert "sft.jsonl" in screen_text(app)
         await pilot.press("j", "enter")
         await wait_until(pilot, lambda: app.current.file is not None and app.current.file.path.name == "sft.jsonl")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_a_folder_is_told_and_its_first_file_opened(
+    workbench: MakeApp, wait_until: Wait, rows_file: Path, size: tuple[int, int]
+) -> None:
+    folder = rows_file.parent / "folder"
+    folder.mkdir()
+    for name in ("b.jsonl", "a.jsonl"):
+        (folder / name).write_text('{"text": "one"}\n', encoding="utf-8")
+    app = workbench()
+    async with app.run_test(size=size) as pilot:
+        screen = await opened(app, pilot, wait_until, folder, 1)
+        assert screen.file is not None and screen.file.path.name == "a.jsonl"
+        assert any("2 files of folder" in message for message in told(app))
+        (rows_file.parent / "empty").mkdir()
+        screen.receive(rows_file.parent / "empty")
+        assert any("empty holds no data files" in message for message in told(app))
+
+
+async def test_keys_that_need_rows_are_offered_as_soon_as_there_are_rows(
+    workbench: MakeApp, wait_until: Wait, rows_file: Path, tmp_path: Path
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(app, pilot, wait_until, rows_file, 300)
+        offered = lambda: {hint.label for hint in screen.query_one(KeyBar)._hints()[0] if hint.enabled}  # noqa: E731
+        await wait_until(pilot, lambda: {"View", "Search", "Go to", "Findings"} <= offered())
+        (tmp_path / "none.jsonl").write_text("", encoding="utf-8")
+        screen.receive(tmp_path / "none.bad")
+        await wait_until(pilot, lambda: "Search" not in offered())
+
+
+@pytest.mark.parametrize(("tokens", "shown"), [(9_999, "9,999"), (210_019, "210k"), (1_000_000_000, "1G")])
+def test_large_counts_leave_a_gap_to_the_number(tokens: int, shown: str) -> None:
+    assert _tokens(tokens) == shown and len(shown) < TOKEN_CELLS
+
+
+def test_lengths_of_the_first_rows_only_say_so() -> None:
+    pane = LengthPane()
+    pane.show_lengths([1, 2, 3], 2, complete=False)
+    assert str(pane.border_subtitle) == "first 3 rows, 33.3% longer than 2"
+    pane.show_lengths([1, 2, 3], None)
+    assert str(pane.border_subtitle) == "3 rows"

@@ -1,5 +1,6 @@
 """The Home screen over real run directories."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +8,17 @@ from typing import Any
 
 import pytest
 
+from workbench.profile import ProfileEntry
 from workbench.runs.liveness import RunLock
 from workbench.runs.metrics import MetricsWriter
-from workbench.runs.store import RunState, create_run, list_runs
+from workbench.runs.store import RunDirectory, RunState, RunSummary, create_run, list_runs
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.start import StartModal
 from workbench.tui.screens import home
-from workbench.tui.widgets.run_table import RunTable
+from workbench.tui.screens.home import _ways_to_begin
+from workbench.tui.widgets.figures import Figures
+from workbench.tui.widgets.run_table import RunTable, _progress
 
 MakeApp = Callable[..., WorkbenchApp]
 ReadScreen = Callable[[WorkbenchApp], str]
@@ -117,13 +121,16 @@ async def test_enter_opens_the_run_under_the_cursor(workbench: MakeApp, wait_unt
         assert app.bridge.shown is not None and app.bridge.shown.state.name == "beta"
 
 
-async def test_filtering_by_name_and_back(workbench: MakeApp, wait_until: Wait, runs: Path) -> None:
+async def test_filtering_by_name_and_back(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path
+) -> None:
     app = workbench()
     async with app.run_test(size=(80, 24)) as pilot:
         table = await shown(app, pilot, wait_until, 3)
         await pilot.press("slash", *"gam")
         assert table.current is not None and table.current.name == "gamma"
-        assert str(table.border_subtitle) == "1 of 3 runs"
+        assert str(table.border_subtitle) == "1 of 3 runs   enter keeps, esc shows all"
+        assert "filter: gam" in screen_text(app)
         await pilot.press("escape")
         await pilot.pause()
         assert str(table.border_subtitle) == "3 runs"
@@ -184,3 +191,74 @@ async def test_new_offers_the_profiles(workbench: MakeApp, wait_until: Wait) -> 
         await pilot.press("escape")
         await pilot.pause()
         assert app.bridge.active is None
+
+
+async def test_why_a_run_failed_is_told_in_full(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path
+) -> None:
+    message = "the loss is nan and the gradient norm nan, so this step was not taken; lower learning_rate, then resume"
+    run = RunDirectory(runs / "beta")
+    run.write_state(RunState(**{**run.state().__dict__, "message": message, "updated_at": time.time()}))
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await shown(app, pilot, wait_until, 3)
+        pane = app.screen.query_one("#details", Figures)
+        wanted = message.split()
+        await wait_until(pilot, lambda: _holds(pane.plain.split(), wanted))
+        assert all(len(figure.value) <= pane.content_size.width for figure in pane.figures)
+
+
+def _holds(words: list[str], wanted: list[str]) -> bool:
+    return any(words[place : place + len(wanted)] == wanted for place in range(len(words)))
+
+
+async def test_without_room_for_details_the_failure_has_the_line_below(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shown(app, pilot, wait_until, 3)
+        await pilot.press("j")
+        await wait_until(pilot, lambda: "✗ no [/memory]" in screen_text(app))
+        await pilot.press("j")
+        await wait_until(pilot, lambda: "machine   cpu" in screen_text(app))
+
+
+async def test_the_age_of_a_run_grows_while_the_cursor_stays(workbench: MakeApp, wait_until: Wait, runs: Path) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        table = await shown(app, pilot, wait_until, 3)
+        pane = app.screen.query_one("#details", Figures)
+        await wait_until(pilot, lambda: "done now" in pane.plain)
+        details = app.screen._details  # type: ignore[attr-defined]
+        old = dataclasses.replace(details.summary, updated_at=details.summary.updated_at - 100)
+        app.screen._details = dataclasses.replace(details, summary=old)  # type: ignore[attr-defined]
+        table.show(table.runs)  # as every two seconds
+        await wait_until(pilot, lambda: "done 1 m ago" in pane.plain)
+
+
+def test_a_run_at_work_has_a_bar_and_short_names_leave_room_for_columns() -> None:
+    run = RunSummary("tiny", Path(), "running", "pretrain", 500, 1000, 2.0, 1000.0, time.time(), alive=True)
+    text, _ = _progress(run)
+    assert text == "███   "
+    assert _progress(dataclasses.replace(run, alive=False))[0] == ""
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 36)])
+async def test_short_names_give_their_room_to_columns(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path, size: tuple[int, int]
+) -> None:
+    app = workbench()
+    async with app.run_test(size=size) as pilot:
+        await shown(app, pilot, wait_until, 3)
+        header = screen_text(app).splitlines()[2]
+        assert "stage" in header and "when" in header and "val" in header
+
+
+def test_the_machine_of_all_measurements_is_named_once() -> None:
+    measured = "3 m, 95 % (2-core Xeon)"
+    entries = [ProfileEntry(name, Path(name), "", measured) for name in ("a", "b")]
+    text = _ways_to_begin(entries).plain
+    assert text.count("2-core Xeon") == 1 and text.count("3 m, 95 %") == 2
+    mixed = _ways_to_begin([*entries, ProfileEntry("c", Path("c"), "", "1 m (H100)")]).plain
+    assert mixed.count("2-core Xeon") == 2 and "1 m (H100)" in mixed

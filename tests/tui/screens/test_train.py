@@ -12,6 +12,7 @@ from workbench.events import Event, StepFinished
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
 from workbench.tui.modals.confirm import ConfirmModal
+from workbench.tui.widgets.figures import Figures
 from workbench.tui.widgets.line_chart import LineChart
 from workbench.tui.widgets.sample_pane import SamplePane
 
@@ -240,3 +241,35 @@ async def test_a_stopped_run_can_be_resumed_from_here(
         await wait_until(pilot, lambda: app.bridge.active is not first)
         assert app.bridge.active is not None
         assert app.bridge.active.request_made.resume == Path("runs/tiny")
+
+
+async def test_the_time_left_has_its_place_at_the_smallest_size(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, script: list[Event]
+) -> None:
+    app = workbench(script)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(app, pilot, wait_until)
+        await wait_until(pilot, lambda: "eta 30 s" in screen_text(app).splitlines()[1])
+
+
+async def test_what_is_over_has_no_time_left(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, script: list[Event]
+) -> None:
+    app = workbench(script)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await begin(app, pilot, wait_until)
+        pane = app.current.query_one("#throughput", Figures)
+        await wait_until(pilot, lambda: "eta" in pane.plain)
+        app.bridge.active.stop()  # type: ignore[union-attr]
+        await wait_until(pilot, lambda: pane.border_title == "Throughput at the end")
+        assert "eta" not in pane.plain and "tokens/s" in pane.plain
+
+
+async def test_the_best_validation_is_marked(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, script: list[Event]
+) -> None:
+    app = workbench(script)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await begin(app, pilot, wait_until)
+        await wait_until(pilot, lambda: "◆" in screen_text(app))
+        assert "4.364 @ 40" in app.current.query_one("#model", Figures).plain

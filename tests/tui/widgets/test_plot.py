@@ -127,3 +127,20 @@ def test_a_logarithmic_axis_is_labelled_with_values() -> None:
     ticks = value_ticks((0.0, 2.0), 5, log=True)
     assert ticks.labels == ["1", "2", "5", "10", "20", "50", "100"]
     assert ticks.places[3] == pytest.approx(1.0)
+
+
+def test_labels_of_tiny_values_tell_neighbours_apart() -> None:
+    labels = value_ticks((9.9e-4, 1.005e-3), 4, log=False).labels
+    assert len(set(labels)) == len(labels) > 1
+    assert value_ticks((0, 1.5e-3), 3, log=False).labels == ["0", "5e-4", "1e-3", "1.5e-3"]
+
+
+def test_a_curve_that_hardly_moves_is_drawn_flat() -> None:
+    line = [(0.0, 5.7037820), (10.0, 5.7037825)]
+    text = draw_with_plotext(Plot([Curve([line], (1, 2, 3))], 60, 12)).plain
+    assert "5.70378" not in text and "6" in text
+
+
+def test_a_single_point_stands_on_an_axis_from_zero() -> None:
+    text = draw_with_plotext(Plot([Curve([[(0.0, 5.0)]], (1, 2, 3))], 60, 12)).plain
+    assert "-1" not in text.splitlines()[-1]

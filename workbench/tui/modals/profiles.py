@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 from workbench.bundled import profiles_folder
 from workbench.profile import ProfileEntry
 from workbench.tui.modals.base import WorkbenchModal
+from workbench.tui.widgets.hanging import hanging, room_in_box
 from workbench.tui.widgets.list_view import KeyList
 
 
@@ -32,7 +33,8 @@ class ProfilesModal(WorkbenchModal[str]):
             box.border_title = "Open a profile"
             box.border_subtitle = "enter open   tab path   esc close"
             own = [Option(Content(str(path)), id=str(path)) for path in self.files]
-            yield KeyList(*own, *(Option(_line(entry), id=entry.name) for entry in self.bundled))
+            width = room_in_box(90, self.app.size.width)
+            yield KeyList(*own, *(Option(_line(entry, width), id=entry.name) for entry in self.bundled))
             yield Input(placeholder="or the path of a file", compact=True)
 
     def on_mount(self) -> None:
@@ -58,8 +60,9 @@ class ProfilesModal(WorkbenchModal[str]):
             self.dismiss(rows.get_option_at_index(rows.highlighted).id)
 
 
-def _line(entry: ProfileEntry) -> Content:
-    return Content.assemble((entry.name, "bold"), ("   comes with the workbench", "$accent"), "\n  ", entry.description)
+def _line(entry: ProfileEntry, width: int) -> Content:
+    head = Content.assemble((entry.name, "bold"), ("   comes with the workbench", "$accent"))
+    return hanging(head, entry.description, width, below=True)
 
 
 def profile_files(folder: Path) -> list[Path]:

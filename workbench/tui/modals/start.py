@@ -12,6 +12,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from workbench.tui.modals.base import WorkbenchModal
+from workbench.tui.widgets.hanging import hanging, room_in_box
 from workbench.tui.widgets.list_view import KeyList
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class StartModal(WorkbenchModal[StartChoice]):
         with Vertical(classes="box -start") as box:
             box.border_title = "Start a run"
             box.border_subtitle = "enter start   e edit first   esc close"
-            yield KeyList(*(Option(_entry(profile), id=profile.name) for profile in self.profiles))
+            width = room_in_box(96, self.app.size.width)
+            yield KeyList(*(Option(_entry(profile, width), id=profile.name) for profile in self.profiles))
 
     def on_mount(self) -> None:
         """The first profile is the one for beginners."""
@@ -62,9 +64,9 @@ class StartModal(WorkbenchModal[StartChoice]):
             self.dismiss(StartChoice(rows.get_option_at_index(rows.highlighted).id or "", then))
 
 
-def _entry(profile: "ProfileEntry") -> Content:
-    return Content.assemble(
-        (profile.name, "bold"),
-        (f"   {profile.measured}" if profile.measured else "", "$accent"),
-        (f"\n{profile.description}\n", "$foreground 70%"),
+def _entry(profile: "ProfileEntry", width: int) -> Content:
+    name = Content.assemble((profile.name, "bold"), "   " if profile.measured else "")
+    head = hanging(name, profile.measured, width, style="$accent")
+    return Content("").join(
+        [hanging(head, profile.description, width, below=True, style="$foreground 70%"), Content("\n")]
     )

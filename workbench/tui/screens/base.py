@@ -26,9 +26,11 @@ class TooSmall(Widget):
     """The one line that is left of a screen below 60 by 18."""
 
     def render(self) -> RenderResult:
-        """What is needed, what there is, and that nothing is lost."""
+        """What is needed, what there is, and that nothing is lost where there is something to lose."""
         width, height = self.app.size
-        return f"llm-workbench needs 60x18 (now {width}x{height}); the run goes on"
+        run = cast("WorkbenchApp", self.app).bridge.shown
+        going = "; the run goes on" if run is not None and run.state.live else ""
+        return f"llm-workbench needs 60x18 (now {width}x{height}){going}"
 
 
 class WorkbenchScreen(Screen[None]):

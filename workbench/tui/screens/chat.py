@@ -18,12 +18,15 @@ from workbench.tui.widgets.model_list import ModelChoice, ModelList, find_models
 from workbench.tui.widgets.sampling_pane import SamplingPane
 
 if TYPE_CHECKING:
-    from workbench.inference.chat import ChatSession
+    from workbench.inference.chat import ChatSession, ReplyStats
 
 logger = logging.getLogger(__name__)
 
 DRAW_SECONDS = 0.06
-NO_MODEL = "No model yet.\n\nStart one on Home: quickstart takes a few minutes, and you can talk to it while it learns."
+NO_MODEL = (
+    "No model yet.\n\nStart one on Home (esc, then 1): quickstart takes a few minutes, and you can talk to it while it "
+    "learns."
+)
 COMPLETES = "This model was only pretrained: it goes on with your text, and does not answer."
 CHATS = "Say something."
 
@@ -45,7 +48,7 @@ class ChatScreen(WorkbenchScreen):
         self.session: ChatSession | None = None
         self.choice: ModelChoice | None = None
         self.answering = False
-        self.loading = False
+        self.opening = False
         self._wanted: ModelChoice | None = None
         self._editing = False
         self._pieces: deque[str] = deque()
@@ -120,7 +123,7 @@ class ChatScreen(WorkbenchScreen):
             self.notify("Stop the answer first (esc).", severity="warning")
             return
         self._wanted = choice
-        self.loading = True
+        self.opening = True
         conversation = self.query_one(Conversation)
         conversation.border_title = "loading…"
         conversation.hint(f"Loading {choice.label}…")
@@ -155,9 +158,9 @@ class ChatScreen(WorkbenchScreen):
     def _loaded(self, choice: ModelChoice, session: "ChatSession") -> None:
         if self._wanted != choice:
             return
-        self.session, self.choice, self.loading, self._editing = session, choice, False, False
+        self.session, self.choice, self.opening, self._editing = session, choice, False, False
         conversation = self.query_one(Conversation)
-        conversation.border_title = choice.label.replace("[", r"\[")
+        conversation.border_title = self._title(choice).replace("[", r"\[")
         conversation.border_subtitle = "continues text" if session.mode == "completion" else "chat"
         conversation.hint(COMPLETES if session.mode == "completion" else CHATS)
         models = self.query_one(ModelList)
@@ -166,8 +169,14 @@ class ChatScreen(WorkbenchScreen):
         if isinstance(self.focused, Conversation | None):
             self.query_one(MessageField).focus()
 
+    def _title(self, choice: ModelChoice) -> str:
+        """The model's name; of the one in training also how far it was."""
+        active = self.workbench.bridge.active
+        stage = active.state.stage if active is not None and choice.directory is None else None
+        return choice.label if stage is None else f"{choice.run} in training, {stage.name} about step {stage.step:,}"
+
     def _not_loaded(self, choice: ModelChoice, problem: str) -> None:
-        self.loading = False
+        self.opening = False
         self._wanted = self.choice
         self.query_one(Conversation).hint(f"{choice.label} could not be opened.\n\n{problem}")
         self.query_one(Conversation).border_title = "no model"
@@ -176,8 +185,8 @@ class ChatScreen(WorkbenchScreen):
 
     def on_message_field_sent(self, message: MessageField.Sent) -> None:
         """Send what was written."""
-        if self.session is None or self.loading:
-            self.notify("The model is still being loaded." if self.loading else "Choose a model first (f9).")
+        if self.session is None or self.opening:
+            self.notify("The model is still being loaded." if self.opening else "Choose a model first (f9).")
             return
         if self.answering:
             self.notify("Stop the answer first (esc).", severity="warning")
@@ -246,15 +255,9 @@ class ChatScreen(WorkbenchScreen):
                 turn.remove()
             self._give_back(text, problem)
             return
-        stats = self.session.last_stats if self.session is not None else None
-        if stats is None or answer is None:
-            return
-        note = f"{stats.tokens} tok  {stats.tokens_per_second:.0f} tok/s"
-        if stats.stopped_by != "end":
-            note += "  stopped" if stats.stopped_by == "stopped" else "  cut at max tokens"
-        if stats.dropped_turns:
-            note += f"  {stats.dropped_turns} earlier turns did not fit"
-        answer.finish(note)
+        session = self.session
+        if session is not None and session.last_stats is not None and answer is not None:
+            answer.finish(_note(session.last_stats, session))
 
     def _give_back(self, text: str, problem: str) -> None:
         """Nothing is lost: the message returns to its field."""
@@ -356,3 +359,17 @@ class ChatScreen(WorkbenchScreen):
         """The workbench closes: end an answer that is being written."""
         if self.session is not None:
             self.session.stop()
+
+
+def _note(stats: "ReplyStats", session: "ChatSession") -> str:
+    """Figures of an answer, and why it ended where that was not its own end."""
+    note = f"{stats.tokens} tok  {stats.tokens_per_second:.0f} tok/s"
+    if stats.stopped_by == "stopped":
+        note += "  stopped"
+    elif stats.stopped_by == "length":
+        full = stats.tokens < session.settings.max_new_tokens
+        note += f"  cut: the context of {session.context_length:,} is full" if full else "  cut at max tokens"
+    if stats.dropped_turns:
+        turns = "turn" if stats.dropped_turns == 1 else "turns"
+        note += f"  {stats.dropped_turns} earlier {turns} did not fit"
+    return note

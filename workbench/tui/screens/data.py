@@ -15,14 +15,15 @@ from workbench.errors import WorkbenchError
 from workbench.narration import count, size
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.tui.actions import bindings
-from workbench.tui.data_file import DataFile, Survey
-from workbench.tui.data_sources import DataSource, find_sources
+from workbench.tui.data_file import MEASURED_ROWS, DataFile, Survey
+from workbench.tui.data_sources import DataSource, data_files_of, find_sources
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.row_views import decoded_view, raw_view, token_view
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.tokenizer_choice import TokenizerChoice, find_tokenizers
 from workbench.tui.widgets.figures import Figure, Figures
+from workbench.tui.widgets.hanging import hanging, room_in_box
 from workbench.tui.widgets.length_pane import LengthPane
 from workbench.tui.widgets.row_detail import RowDetail
 from workbench.tui.widgets.row_list import RowList
@@ -125,9 +126,21 @@ class DataScreen(WorkbenchScreen):
         known = next((other for other in listed if other.resolve() == path.resolve()), None)
         if known is None and path not in self._added:
             self._added.insert(0, path)
-        if not path.is_dir():
+        if path.is_dir():
+            self._open_first_of(path)
+        else:
             self._open(known or path)
         self._find_sources()
+
+    def _open_first_of(self, folder: Path) -> None:
+        """Say what a folder holds, and look at its first file."""
+        files = data_files_of(folder)
+        if files:
+            number = f"{len(files):,} file{'' if len(files) == 1 else 's'}"
+            self.notify(f"{number} of {folder.name} in the list of sources (f9)", markup=False)
+            self._open(files[0])
+        else:
+            self.notify(f"{folder.name} holds no data files", severity="warning", markup=False)
 
     def action_rescan(self) -> None:
         """Look for files anew, and read the current one again."""
@@ -146,6 +159,7 @@ class DataScreen(WorkbenchScreen):
         self.workers.cancel_group(self, "survey")
         pane = self.query_one(RowsPane)
         pane.open(path)
+        self.refresh_bindings()  # what needs rows is possible now, or no more
         if pane.file is not None:
             self._look_closely(pane.file)
 
@@ -164,7 +178,7 @@ class DataScreen(WorkbenchScreen):
     def _surveyed(self, file: DataFile, survey: Survey) -> None:
         if file is self.file and self.is_attached:
             self.survey = survey
-            self.query_one(LengthPane).show_lengths(survey.lengths, self.limit)
+            self._show_lengths()
             self._show_statistics()
 
     def on_rows_pane_grew(self, message: RowsPane.Grew) -> None:
@@ -172,6 +186,7 @@ class DataScreen(WorkbenchScreen):
         if self.query_one(RowsPane).has_class("-broken"):
             self.query_one(LengthPane).show_lengths((), None)
             self.query_one(RowDetail).show("Row", Content(""))
+        self.refresh_bindings()
         self._show_statistics()
 
     # --- tokenizers -------------------------------------------------------------------------------------------------
@@ -234,7 +249,7 @@ class DataScreen(WorkbenchScreen):
             return
         self.row_length = int(given)
         self._show_row(self.query_one(RowList).cursor)
-        self.query_one(LengthPane).show_lengths(self.survey.lengths if self.survey else (), self.limit)
+        self._show_lengths()
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
@@ -270,6 +285,12 @@ class DataScreen(WorkbenchScreen):
         if detail is not None and file is self.file:
             detail.show(title, content)
             detail.border_subtitle = "t view   i ids   y copy" if self.view == "tokens" else "t view   y copy"
+
+    def _show_lengths(self) -> None:
+        lengths = self.survey.lengths if self.survey is not None else ()
+        file = self.file
+        whole = file is not None and file.complete and file.rows_known <= MEASURED_ROWS
+        self.query_one(LengthPane).show_lengths(lengths, self.limit, whole)
 
     def _show_statistics(self) -> None:
         file, survey = self.file, self.survey
@@ -388,7 +409,8 @@ class DataScreen(WorkbenchScreen):
 
     @work(exclusive=True, group="ask")
     async def _show_findings(self) -> None:
-        lines = [_finding_line(finding) for finding in self._findings]
+        width = room_in_box(96, self.app.size.width)
+        lines = [_finding_line(finding, width) for finding in self._findings]
         title = f"{len(lines):,} findings"
         number = await self.workbench.push_screen_wait(ChoiceModal(title, lines, self._finding_at, "f again"))
         if number is not None:
@@ -396,8 +418,7 @@ class DataScreen(WorkbenchScreen):
             self.query_one(RowsPane).go_to_line(self._findings[number].line)
 
 
-def _finding_line(finding: Finding) -> Content:
+def _finding_line(finding: Finding, width: int) -> Content:
     sign, colour = SIGNS[finding.severity]
-    return Content.assemble(
-        (f"{sign} ", f"bold {colour}"), (f"line {finding.line:>7,}  ", "$foreground 60%"), finding.message
-    )
+    head = Content.assemble((f"{sign} ", f"bold {colour}"), (f"line {finding.line:>7,}  ", "$foreground 60%"))
+    return hanging(head, finding.message, width)

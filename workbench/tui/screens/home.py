@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,19 +14,18 @@ from textual.message import Message
 from textual.widgets import Static
 
 from workbench.errors import WorkbenchError
-from workbench.narration import ago, figure, size
 from workbench.runs.store import RunSummary, list_runs, list_trash, restore_run, trash_run
 from workbench.tui.actions import bindings
 from workbench.tui.bridge import JobRequest
 from workbench.tui.device import DeviceMeter, Gauge
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.start import StartModal
-from workbench.tui.run_details import RunDetails, StageDetails, read_details
+from workbench.tui.run_details import RunDetails, describe, read_details
 from workbench.tui.screens.base import WorkbenchScreen
 from workbench.tui.widgets.figures import Figure, Figures
 from workbench.tui.widgets.list_view import KeyList
 from workbench.tui.widgets.run_table import RunTable
-from workbench.tui.widgets.spark import levels, spark
+from workbench.tui.widgets.spark import levels
 
 if TYPE_CHECKING:
     from workbench.config import Profile
@@ -60,7 +58,7 @@ class HomeScreen(WorkbenchScreen):
             with Vertical(id="start", classes="pane") as start:
                 start.border_title = "Start here"
                 yield Static(id="profiles")
-            yield Figures("Device", id="device")
+            yield Figures("This machine", id="device")
         yield Static(id="device-line", markup=False)
 
     def __init__(self) -> None:
@@ -68,6 +66,8 @@ class HomeScreen(WorkbenchScreen):
         self.profiles: Sequence[ProfileEntry] = ()
         self.meter: DeviceMeter | None = None
         self._seen: tuple[str, float, str] | None = None
+        self._details: RunDetails | None = None
+        self._line = ""
         self._deleted: list[Path] = []
 
     def on_mount(self) -> None:
@@ -123,6 +123,8 @@ class HomeScreen(WorkbenchScreen):
             self.refresh_bindings()
             if run is not None:
                 self._read_details(run)
+        elif run is not None:
+            self._show_details()  # time passes
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="details")
     def _read_details(self, run: RunSummary) -> None:
@@ -133,9 +135,14 @@ class HomeScreen(WorkbenchScreen):
 
     def on_details_read(self, message: "DetailsRead") -> None:
         """Show what is known of the run."""
-        pane = self.query_one("#details", Figures)
-        pane.border_title = message.details.summary.name
-        pane.show(_describe(message.details))
+        self._details = message.details
+        self._show_details()
+
+    def _show_details(self) -> None:
+        pane, details = self.query_one("#details", Figures), self._details
+        if details is not None and self.run is not None and self.run.name == details.summary.name:
+            pane.border_title = details.summary.name.replace("[", r"\[")
+            pane.show(describe(details, pane.content_size.width))
 
     def _read_meter(self) -> None:
         if not self.is_current:
@@ -143,8 +150,19 @@ class HomeScreen(WorkbenchScreen):
         if self.meter is None:
             self.meter = DeviceMeter(self.workbench.workspace)
         gauges = self.meter.read()
-        self.query_one("#device", Figures).show([_gauge(gauge) for gauge in gauges])
-        self.query_one("#device-line", Static).update(_gauge_line(gauges))
+        pane = self.query_one("#device", Figures)
+        pane.show([_gauge(gauge, pane.content_size.width) for gauge in gauges])
+        line = self._failure() or f"machine   {_gauge_line(gauges)}"
+        if line != self._line:
+            self._line = line
+            self.query_one("#device-line", Static).update(line)
+
+    def _failure(self) -> str:
+        """Why the run under the cursor failed, for a screen without room for its details."""
+        run, details = self.run, self._details
+        if run is None or details is None or run.name != details.summary.name or run.label != "failed":
+            return ""
+        return " ".join(f"✗ {details.message}".split()) if details.message else ""
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
@@ -290,43 +308,30 @@ def _welcome(measured: str) -> Content:
 
 
 def _ways_to_begin(profiles: "Sequence[ProfileEntry]") -> Content:
-    """The first profiles with their times, under the key that starts them."""
+    """The first profiles with what they take, under the key that starts them; the machine is named once."""
+    shown = profiles[:4]
+    machines = {_parts(profile.measured)[1] for profile in shown}
     lines = [Content.assemble(("n", "bold $accent"), "  a new run from a profile")]
-    lines += [
-        Content.assemble(f"   {profile.name}", (f"  {profile.measured}", "$foreground 60%")) for profile in profiles[:4]
-    ]
+    for profile in shown:
+        words = _parts(profile.measured)[0] if len(machines) == 1 else profile.measured
+        lines.append(Content.assemble(f"   {profile.name}", (f"  {words}", "$foreground 60%")))
+    if len(machines) == 1 and (machine := machines.pop()):
+        lines.append(Content.styled(f"   measured on a {machine}", "$foreground 60%"))
     lines.append(Content.assemble(("3", "bold $accent"), "  write a profile of your own"))
     lines.append(Content.assemble(("2", "bold $accent"), "  look at data as the model will see it"))
     return Content("\n").join(lines)
 
 
-def _gauge(gauge: Gauge) -> Figure:
-    return Figure(gauge.name, f"{gauge.value}", levels(list(gauge.shares), 16).rjust(16), note=gauge.capacity)
+def _parts(measured: str) -> tuple[str, str]:
+    """What was measured, and the machine in brackets behind it."""
+    figures, bracket, machine = measured.rpartition(" (")
+    return (figures, machine.removesuffix(")")) if bracket else (measured, "")
+
+
+def _gauge(gauge: Gauge, width: int) -> Figure:
+    cells = max(4, min(16, width - 34))  # beside name, value and what there is in all
+    return Figure(gauge.name, gauge.value, levels(list(gauge.shares), cells).rjust(cells), note=gauge.capacity)
 
 
 def _gauge_line(gauges: Sequence[Gauge]) -> str:
     return "   ".join(f"{gauge.name} {gauge.value}" for gauge in gauges)
-
-
-def _describe(details: RunDetails) -> list[Figure]:
-    run = details.summary
-    figures = [
-        Figure("state", f"{run.label}, {ago(max(0.0, time.time() - run.updated_at))}"),
-        Figure("device", details.device or "-"),
-        Figure("disk", size(details.size_bytes)),
-    ]
-    for stage in details.stages:
-        figures.append(Figure("", ""))
-        figures += _describe_stage(stage)
-    if details.message:
-        figures += [Figure("", ""), Figure("error", details.message)]
-    return figures
-
-
-def _describe_stage(stage: StageDetails) -> list[Figure]:
-    best = f"{figure(stage.best_val_loss)} @ {stage.best_step:,}" if stage.best_val_loss is not None else "-"
-    return [
-        Figure(stage.name, figure(stage.losses[-1]) if stage.losses else "-", spark(stage.losses, 16)),
-        Figure("best val", best),
-        Figure("checkpoints", f"{stage.checkpoints}"),
-    ]

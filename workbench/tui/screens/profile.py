@@ -1,6 +1,7 @@
 """The Profile screen: one file for a whole run, as a form and as text, with what it would take."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from textual import work
@@ -10,17 +11,17 @@ from textual.timer import Timer
 from textual.widgets import Static, TextArea
 from textual.worker import get_current_worker
 
+from workbench.config import Profile
 from workbench.errors import WorkbenchError
 from workbench.profile import list_profiles
 from workbench.tui.actions import bindings
 from workbench.tui.bridge import JobRequest
-from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.diff import DiffModal
 from workbench.tui.modals.profiles import ProfilesModal, profile_files
 from workbench.tui.profile_draft import Location, ProfileDraft, Section
 from workbench.tui.profile_examination import Examination, Problem, examine, values_at
-from workbench.tui.profile_saving import save_draft
+from workbench.tui.profile_saving import ask_run_name, keys_arrived, save_draft
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.setting_fields import SettingField, fields_of
 from workbench.tui.widgets.estimate_pane import EstimatePane
@@ -50,10 +51,12 @@ class ProfileScreen(WorkbenchScreen):
         super().__init__()
         self.draft: ProfileDraft | None = None
         self.examination: Examination | None = None
+        self.values: Profile | None = None
         self._section = 1
         self._built: tuple[int, str] | None = None
         self._timer: Timer | None = None
         self._tell_result = False
+        self._returns: dict[str, str] = {}  # by a stage that was added: the part shown before, for undoing it
         self._examined: tuple[ProfileDraft, int] | None = None
 
     def compose_panes(self) -> ComposeResult:
@@ -105,7 +108,7 @@ class ProfileScreen(WorkbenchScreen):
         except (WorkbenchError, OSError, UnicodeDecodeError) as error:
             self.workbench.show_error("This profile cannot be opened", str(error))
             return
-        self.draft, self.examination, self._built = draft, None, None
+        self.draft, self.examination, self.values, self._built = draft, None, None, None
         self._section = min(self._section, len(draft.sections()) - 1)
         await self._show()
         self._examine()
@@ -113,6 +116,7 @@ class ProfileScreen(WorkbenchScreen):
     @work(exclusive=True, group="save")
     async def action_save(self) -> None:
         """Save; what comes with the workbench as a copy whose place is asked for."""
+        await keys_arrived(self)
         if self.draft is not None and await save_draft(self.workbench, self.draft):
             self._show_titles()
             self._examine()
@@ -154,12 +158,28 @@ class ProfileScreen(WorkbenchScreen):
 
     def action_undo(self) -> None:
         """Take the last change back."""
-        if self.draft is not None and self.draft.undo():
-            self._changed()
+        if self.draft is not None:
+            self._travel(self.draft.undo)
 
     def action_redo(self) -> None:
         """Do it again."""
-        if self.draft is not None and self.draft.redo():
+        if self.draft is not None:
+            self._travel(self.draft.redo)
+
+    def _travel(self, step: Callable[[], bool]) -> None:
+        """Undo or redo; the part that was shown stays shown where it still is there."""
+        assert self.draft is not None
+        before = self.section
+        if step():
+            after = self.draft.sections()
+            same = [
+                number
+                for number, each in enumerate(after)
+                if (each.title, each.schema) == (before.title, before.schema)
+            ]
+            nearest = self._returns.pop(before.title, None) if not same else None
+            kept = [number for number, each in enumerate(after) if each.title == nearest]
+            self._section = next(iter([*same, *kept]), min(self._section, len(after) - 1))
             self._changed()
 
     def action_use_default(self) -> None:
@@ -172,8 +192,9 @@ class ProfileScreen(WorkbenchScreen):
     def action_add_stage(self) -> None:
         """A new stage behind the one that is shown."""
         if self.draft is not None and not self.draft.broken:
-            number = self.draft.add_stage(self._stage_number())
-            self._show_stage(number)
+            before = self.section.title
+            self._show_stage(self.draft.add_stage(self._stage_number()))
+            self._returns[self.section.title] = before
 
     @work(exclusive=True, group="stage")
     async def action_remove_stage(self) -> None:
@@ -239,14 +260,13 @@ class ProfileScreen(WorkbenchScreen):
         draft, section = self.draft, self.section
         if draft is None:
             return
-        values = self.examination.values if self.examination is not None else None
         broken = {self._location_of(problem) for problem in self.problems}
         for row in form.rows():
             if not row.is_mounted:
                 continue
             location = (*section.location, *row.field.key)
             default = row.field.default or ""
-            effective = row.field.show(values_at(values, location)) or default
+            effective = row.field.show(values_at(self.values, location)) or default
             row.show(draft.get(location), effective, location in broken, refill=refill)
 
     def _show_titles(self) -> None:
@@ -255,7 +275,11 @@ class ProfileScreen(WorkbenchScreen):
             return
         problems = [place for problem in self.problems if (place := self._location_of(problem))]
         sections = draft.sections()
-        entries = [SectionEntry(each.title, sum(map(each.holds, problems))) for each in sections]
+        broken = draft.section_of_break(sections)
+        entries = [
+            SectionEntry(each.title, sum(map(each.holds, problems)) + (each == broken), known=not draft.broken)
+            for each in sections
+        ]
         self.query_one(SectionList).show(entries, min(self._section, len(entries) - 1))
         self.query_one("#fields").border_title = self.section.title.replace("[", r"\[")
         edited = "  ● edited" if draft.edited else ""
@@ -265,10 +289,7 @@ class ProfileScreen(WorkbenchScreen):
         self.query_one(TomlEditor).border_subtitle = "comes with the workbench" if draft.bundled else ""
 
     def _explain(self, field: SettingField) -> None:
-        default = f"Default {field.default}." if field.default else ""
-        limits = f"{field.range[:1].upper()}{field.range[1:]}." if field.range and field.kind == "number" else ""
-        form = "One text, or a list as in TOML." if field.kind == "list" else ""
-        self.query_one("#help", Static).update(" ".join(filter(None, [field.help, limits, form, default])))
+        self.query_one("#help", Static).update(field.explanation)
 
     def _point_to(self, location: Location) -> None:
         """Show the line of a value in the text, unless the person is at work there."""
@@ -310,6 +331,7 @@ class ProfileScreen(WorkbenchScreen):
         if draft is not self.draft or version != draft.version or not self.is_attached:
             return
         self.examination, self._examined = found, (draft, version)
+        self.values = found.values or self.values  # while something is wrong, what held before it was
         estimate = found.estimate
         self.query_one(ProblemList).show(found.problems, estimate.problems if estimate else (), ready=True)
         pane = self.query_one(EstimatePane)
@@ -358,9 +380,15 @@ class ProfileScreen(WorkbenchScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Stages are moved and removed only while one is shown."""
+        if action in ("add_stage", "remove_stage", "move_stage") and self._in_form():
+            return False  # a letter that is meant for a field must not change the stages
         if action in ("remove_stage", "move_stage"):
             return True if self.draft is not None and self._stage_number() is not None else None
         return True
+
+    def _in_form(self) -> bool:
+        form = self.query_one_optional(SettingsForm)
+        return form is not None and form.current is not None
 
     async def action_outward(self) -> None:
         """From a field or the text to the parts; from there home."""
@@ -402,6 +430,7 @@ class ProfileScreen(WorkbenchScreen):
     @work(exclusive=True, group="run")
     async def action_run(self) -> None:
         """Start a run of the profile as it stands, saved or not."""
+        await keys_arrived(self)
         draft = self.draft
         if draft is None:
             return
@@ -413,14 +442,6 @@ class ProfileScreen(WorkbenchScreen):
             listed = "\n".join(f"- {problem.text}" for problem in found.problems)
             self.workbench.show_error("This profile cannot run", listed)
             return
-        name = await self._run_name(found.profile.run.name or draft.name)
+        name = await ask_run_name(self.workbench, found.profile.run.name or draft.name)
         if name is not None:
             await self.workbench.start_job(JobRequest(profile=found.profile, name=name))
-
-    async def _run_name(self, name: str) -> str | None:
-        """The run's name; asked for where a run has it already."""
-        if not (self.workbench.workspace / name).exists():
-            return name
-        free = next(f"{name}-{n}" for n in range(2, 10_000) if not (self.workbench.workspace / f"{name}-{n}").exists())
-        detail = f"{name} is there already; by that name it goes on, as long as the settings are the same."
-        return await self.workbench.push_screen_wait(AskModal("Name of the run", detail, free))

@@ -95,7 +95,9 @@ class TrainScreen(WorkbenchScreen):
         self.query_one(SamplePane).show(stage)
         if state is not None:
             self.query_one("#now", Figures).show(_now(stage))
-            self.query_one("#throughput", Figures).show(_throughput(stage))
+            throughput = self.query_one("#throughput", Figures)
+            throughput.border_title = "Throughput" if state.live else "Throughput at the end"
+            throughput.show(_throughput(stage, state.live))
             self.query_one("#model", Figures).show(_model(state, stage))
         drawn = f"{state.shown_status} {state.live}" if state is not None else ""
         if drawn != self._status_drawn:
@@ -122,7 +124,7 @@ class TrainScreen(WorkbenchScreen):
         if action == "continue":
             return live and waiting
         if action == "resume_run":
-            return state is not None and state.status in ("stopped", "failed", "lost")
+            return state is not None and state.status in ("stopped", "failed", "interrupted")
         if action == "next_chart":
             return self.has_class("-narrow")
         return True
@@ -252,7 +254,8 @@ def _curves(stage: StageState | None) -> dict[str, list[Shown]]:
     if stage is None:
         return {page: [] for page in PAGES}
     train = Shown("train", stage.train_loss, "primary", figure(stage.train_loss.last), smooth=True)
-    validation = Shown("val", stage.val_loss, "accent", figure(stage.val_loss.last))
+    mark = None if stage.best_val_step is None else (stage.best_val_step, stage.best_val_loss or 0.0)
+    validation = Shown("val", stage.val_loss, "accent", figure(stage.val_loss.last), mark=mark)
     return {
         "loss": [train, validation] if stage.val_loss else [train],
         "rate": [Shown("", stage.learning_rate, "primary", rate(stage.learning_rate.last))],
@@ -281,11 +284,11 @@ def _now(stage: StageState | None) -> list[Figure]:
     return [
         Figure("", f"loss {figure(latest.loss)}  lr {rate(latest.learning_rate)}  norm {figure(latest.grad_norm, 2)}"),
         Figure("", f"{count(latest.tokens_per_second)} tok/s  MFU {_percent(latest.mfu)}"),
-        Figure("", f"memory {_memory_words(latest.memory_bytes)}"),
+        Figure("", f"program {_memory_words(latest.memory_bytes)}"),
     ]
 
 
-def _throughput(stage: StageState | None) -> list[Figure]:
+def _throughput(stage: StageState | None, live: bool) -> list[Figure]:
     latest = stage.latest if stage is not None else None
     if stage is None or latest is None:
         return [Figure("", "waiting for the first step")]
@@ -296,8 +299,8 @@ def _throughput(stage: StageState | None) -> list[Figure]:
         Figure("MFU", _percent(latest.mfu)),
         Figure("step", f"{per_step * 1000:,.0f} ms" if per_step else "-"),
         Figure("seen", f"{count(latest.tokens)} tokens"),
-        Figure("memory", size(latest.memory_bytes), bar(latest.memory_bytes / total, 10), "secondary"),
-        Figure("eta", duration(latest.eta_seconds)),
+        Figure("program", size(latest.memory_bytes), bar(latest.memory_bytes / total, 10), "secondary"),
+        *([Figure("eta", duration(latest.eta_seconds))] if live and not stage.done else []),
     ]
 
 
@@ -307,7 +310,7 @@ def _model(state: RunState, stage: StageState | None) -> list[Figure]:
         return figures
     stages = list(state.planned or state.stages)
     place = f"{stages.index(stage.name) + 1} of {len(stages)}" if stage.name in stages else ""
-    best = figure(stage.best_val_loss) if stage.best_val_loss is not None else "-"
+    best = f"{figure(stage.best_val_loss)} @ {stage.best_val_step:,}" if stage.best_val_step is not None else "-"
     return [
         *figures,
         Figure("stage", f"{stage.name} {place}".strip()),

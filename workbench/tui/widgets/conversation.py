@@ -36,7 +36,7 @@ class TurnView(Static):
     def redraw(self) -> None:
         """Name and text, as plain characters."""
         style = "bold $primary" if self.mine else "bold $accent"
-        head = Content.assemble((self.who, style), "  ", (self.note, "$text-muted"))
+        head = Content.assemble((self.who, style), "  ", (self.note, "$foreground 60%"))
         self.update(Content("\n").join([head, Content(printable(self.text))]))
 
 
@@ -97,6 +97,11 @@ class MessageField(TextArea):
             self.move_cursor(self.document.end)
         else:
             await super()._on_key(event)
+
+    def action_cut(self) -> None:
+        """Cut what is selected; never a whole line, as the same key stops an answer that may just have ended."""
+        if self.selected_text:
+            super().action_cut()
 
     def action_new_line(self) -> None:
         """Begin a new line in the message."""

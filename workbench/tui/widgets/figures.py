@@ -17,6 +17,7 @@ class Figure:
         value: for people.
         picture: blocks drawn after the value, in the colour named.
         note: what stands last, fainter.
+        tone: the colour of the value, where it is not that of text.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Figure:
     picture: str = ""
     colour: str = "primary"
     note: str = ""
+    tone: str = ""
 
 
 class Figures(Widget, can_focus=True):
@@ -56,8 +58,8 @@ class Figures(Widget, can_focus=True):
 
     def _line(self, figure: Figure, names: int, values: int) -> Content:
         return Content.assemble(
-            (f"{figure.name:<{names}}  " if names else "", "$foreground 60%"),
-            f"{figure.value:<{values}}" if figure.picture else figure.value,
+            (f"{figure.name:<{names}}  " if figure.name else "", "$foreground 60%"),
+            (f"{figure.value:<{values}}" if figure.picture else figure.value, f"${figure.tone}" if figure.tone else ""),
             (f"  {figure.picture}" if figure.picture else "", f"${figure.colour}"),
             (f"  {figure.note}" if figure.note else "", "$foreground 60%"),
         )

@@ -16,15 +16,16 @@ class LengthPane(Figures):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__("Lengths in tokens", id=id)
 
-    def show_lengths(self, lengths: Sequence[int], limit: int | None) -> None:
-        """Draw the lengths; `limit` is the longest that fits into a row."""
+    def show_lengths(self, lengths: Sequence[int], limit: int | None, complete: bool = True) -> None:
+        """Draw the lengths, of all rows where they are `complete`; `limit` is the longest that fits into a row."""
         if not lengths:
             self.show([Figure("", "needs a tokenizer: train one, or T")])
             self.border_subtitle = ""
             return
         self.show(_bins(lengths))
+        of_rows = f"{len(lengths):,} rows" if complete else f"first {len(lengths):,} rows"
         longer = sum(length > limit for length in lengths) / len(lengths) if limit is not None else 0.0
-        self.border_subtitle = f"{longer:.1%} longer than {limit}" if limit is not None else f"{len(lengths):,} rows"
+        self.border_subtitle = of_rows if limit is None else f"{of_rows}, {longer:.1%} longer than {limit}"
 
 
 def _bins(lengths: Sequence[int]) -> list[Figure]:
@@ -35,7 +36,7 @@ def _bins(lengths: Sequence[int]) -> list[Figure]:
     for length in lengths:
         counts[min(BINS, length // step)] += 1
     most = max(counts)
-    names = [*(f"{n * step}-{(n + 1) * step - 1}" for n in range(BINS)), f"{BINS * step} +"]
+    names = [*(f"{n * step}-{(n + 1) * step - 1}" for n in range(BINS)), f"{BINS * step}+"]
     return [
         Figure(name, f"{counted / len(lengths):4.0%}", bar(counted / most, BAR_CELLS))
         for name, counted in zip(names, counts, strict=True)

@@ -14,6 +14,7 @@ from workbench.tui.series import Series
 from workbench.tui.widgets.plot import Colour, Curve, Plot, Renderer, draw_with_plotext
 
 MIDDLE_COLOURS: dict[str, Colour] = {"primary": (58, 134, 200), "accent": (205, 120, 40)}
+MARK = "◆"
 SMALLEST_WINDOW = 8.0  # steps; below that there is nothing to see
 
 
@@ -27,6 +28,7 @@ class Shown:
         colour: the name of a theme colour, such as `primary`.
         value: its latest value as text, for the title.
         smooth: whether smoothing applies to it.
+        mark: a point to point out.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Shown:
     colour: str
     value: str = ""
     smooth: bool = False
+    mark: tuple[float, float] | None = None
 
 
 class LineChart(Widget, can_focus=True):
@@ -85,6 +88,7 @@ class LineChart(Widget, can_focus=True):
         """The picture at the size the pane has now."""
         width, height = self.content_size
         curves = [curve for shown in self.shown for curve in self._curves(shown)]
+        curves += [Curve([[shown.mark]], self._colour(shown.colour), MARK) for shown in self.shown if shown.mark]
         picture = self.renderer(Plot(curves, width, height, self._current_window(), self.log_y))
         return Text(style=Style(color=self._axis_colour())).append_text(picture)
 

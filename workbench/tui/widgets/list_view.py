@@ -15,4 +15,20 @@ class KeyList(OptionList, inherit_bindings=False):
     KeyList > .option-list--option { padding: 0; }
     KeyList > .option-list--option-highlighted { background: $primary 20%; }
     KeyList:focus > .option-list--option-highlighted { background: $primary 40%; text-style: none; }
+    KeyList:ansi > .option-list--option-highlighted { background: ansi_default; text-style: reverse dim; }
+    KeyList:ansi:focus > .option-list--option-highlighted { background: ansi_default; text-style: reverse; }
     """
+
+    def action_page_up(self) -> None:
+        """A page up, where there are lines to be seen: Textual's list fails on one that takes no room."""
+        if self._has_lines:
+            super().action_page_up()  # type: ignore[no-untyped-call]
+
+    def action_page_down(self) -> None:
+        """A page down, likewise."""
+        if self._has_lines:
+            super().action_page_down()  # type: ignore[no-untyped-call]
+
+    @property
+    def _has_lines(self) -> bool:
+        return self.scrollable_content_region.area > 0

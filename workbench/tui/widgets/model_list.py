@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from workbench.runs.store import RunDirectory, list_runs
+from workbench.tui.widgets.list_view import KeyList
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ def models_of(run_directory: Path) -> Iterator[ModelChoice]:
             yield ModelChoice(run.name, f"{stage.name} @ {checkpoint.step:,}", checkpoint.path)
 
 
-class ModelList(OptionList):
+class ModelList(KeyList):
     """Models in a list; choosing one posts `Chosen`."""
+
+    BINDINGS = [Binding("enter", "select", "Choose", show=False)]
 
     class Chosen(Message):
         """A person wants to talk to another model."""
@@ -81,4 +85,4 @@ class ModelList(OptionList):
 def _line(choice: ModelChoice, current: bool) -> Content:
     mark = "▸ " if current else "  "
     style = "bold $accent" if choice.directory is None else "bold" if current else ""
-    return Content.assemble(mark, (choice.run, style), "\n    ", (choice.what, "$text-muted"))
+    return Content.assemble(mark, (choice.run, style), "\n    ", (choice.what, "$foreground 60%"))

@@ -6,7 +6,7 @@ so nothing reaches it but finite numbers that `Plot` has checked, already in the
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -19,10 +19,15 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Curve:
-    """Unbroken lines of one colour; later curves are drawn over earlier ones."""
+    """Unbroken lines of one colour; later curves are drawn over earlier ones.
+
+    Args:
+        sign: what its points are drawn with: dots of braille, or a character.
+    """
 
     lines: Sequence[Line]
     colour: Colour
+    sign: str = "braille"
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Ticks:
     labels: list[str]
 
 
+FLAT = 1e-5  # of its size: a curve that moves less is noise of the last digits
 LARGEST = 1e30  # a curve beyond it has diverged, and its axis would overflow
 Renderer = Callable[[Plot], Text]
 
@@ -58,12 +64,12 @@ def draw_with_plotext(plot: Plot) -> Text:
     """`plot` in braille; an explanation where there is nothing to draw or no room."""
     if plot.width < 14 or plot.height < 4:
         return Text("too small", style="dim")
-    curves = [Curve(_checked(curve.lines, plot), curve.colour) for curve in plot.curves]
+    curves = [replace(curve, lines=_checked(curve.lines, plot)) for curve in plot.curves]
     points = [point for curve in curves for line in curve.lines for point in line]
     if not points:
         return Text("nothing to draw yet", style="dim italic")
-    x_range = plot.window or _from_zero(_span([x for x, _ in points], pad=0.0))
-    y_range = _span([y for _, y in points], pad=0.04)
+    x_range = plot.window or _steps_span([x for x, _ in points])
+    y_range = _span([y for _, y in points])
     return _picture(plot, curves, x_range, y_range)
 
 
@@ -78,7 +84,7 @@ def _picture(plot: Plot, curves: list[Curve], x_range: Point, y_range: Point) ->
     figure.axes(False, axis="x", side="upper")
     figure.axes(False, axis="y", side="right")
     for curve in curves:
-        marker = plotext.marker("braille", curve.colour)
+        marker = plotext.marker(curve.sign, curve.colour)
         for line in curve.lines:
             thinned = thin(line, x_range, 2 * plot.width)
             signal = figure.signal([x for x, _ in thinned], [y for _, y in thinned], marker=marker)
@@ -135,19 +141,21 @@ def thin(line: Line, x_range: Point, columns: int) -> list[Point]:
     return sorted({*lowest.values(), *highest.values()})
 
 
-def _span(values: list[float], pad: float) -> Point:
-    """The range of `values`, widened by a share of itself; never empty."""
+def _span(values: list[float]) -> Point:
+    """The range of `values`, widened a little; of values that hardly differ, wide enough to show that they do not."""
     low, high = min(values), max(values)
-    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-300):
+    if high - low <= FLAT * max(abs(low), abs(high), 1e-300):
         margin = abs(low) * 0.5 or 1.0
         return low - margin, high + margin
-    return low - pad * (high - low), high + pad * (high - low)
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
 
-def _from_zero(span: Point) -> Point:
-    """The range with its left edge at 0 where that is near: a run's first report is rarely its step 0."""
-    low, high = span
-    return (0.0, high) if 0 < low < 0.05 * high else span
+def _steps_span(steps: list[float]) -> Point:
+    """The range of steps, from 0 where that is near: a run's first report is rarely its step 0."""
+    low, high = min(steps), max(steps)
+    if low == high:
+        return 0.0, max(1.0, high)
+    return (0.0, high) if 0 < low < 0.05 * high else (low, high)
 
 
 def nice_places(span: Point, wanted: int) -> list[float]:
@@ -194,10 +202,12 @@ def _even_labels(places: list[float]) -> list[str]:
     if not places:
         return []
     largest = max(abs(place) for place in places)
+    step = places[1] - places[0] if len(places) > 1 else largest or 1.0
     if largest >= 1000:
         return [_short_count(place) for place in places]
     if 0 < largest < 0.01:
-        return [f"{place:.1e}".replace(".0e", "e").replace("e-0", "e-") if place else "0" for place in places]
-    step = places[1] - places[0] if len(places) > 1 else largest or 1.0
+        digits = max(1, math.floor(math.log10(largest)) - math.floor(math.log10(step) + 1e-9))
+        labels = [f"{place:.{digits}e}".replace("e-0", "e-") if place else "0" for place in places]
+        return [label.replace(".0e", "e") for label in labels]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return [f"{place:.{decimals}f}" for place in places]

@@ -66,7 +66,7 @@ class ProgressLine(Widget):
         words = [f"{stage.name} {stage.step:,}/{stage.steps:,}"]
         if latest is not None:
             left = [f"eta {duration(latest.eta_seconds)}"] if state.live and not stage.done else []
-            words += [f"loss {figure(latest.loss)}", *left, f"elapsed {duration(latest.seconds)}"]
+            words += [*left, f"loss {figure(latest.loss)}", f"elapsed {duration(latest.seconds)}"]
         silence = time.time() - state.heard_at
         if state.status == "running" and silence > SILENCE_SECONDS:
             words.insert(1, f"no news for {ago(silence)}")

@@ -13,6 +13,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from workbench.narration import count
 from workbench.tui.actions import bindings
 from workbench.tui.row_views import RowPreview
 
@@ -39,6 +40,8 @@ class RowList(ScrollView, can_focus=True, inherit_bindings=False):
     RowList > .row-list--match { color: $accent; text-style: bold; }
     RowList > .row-list--cursor { background: $primary 20%; }
     RowList:focus > .row-list--cursor { background: $primary 40%; }
+    RowList:ansi > .row-list--cursor { background: ansi_default; text-style: reverse dim; }
+    RowList:ansi:focus > .row-list--cursor { background: ansi_default; text-style: reverse; }
     """
     cursor: reactive[int] = reactive(0, always_update=True)
 
@@ -130,7 +133,7 @@ class RowList(ScrollView, can_focus=True, inherit_bindings=False):
         numbers = max(5, len(f"{self.total:,}"))
         quiet = style + Style(color=self.get_component_rich_style("row-list--number").color)
         mark = "▸" if here else "•" if number in self.matches else " "
-        tokens = "" if row is None or row.tokens is None else f"{row.tokens:,}"
+        tokens = "" if row is None or row.tokens is None else _tokens(row.tokens)
         text_style = style + self.get_component_rich_style("row-list--bad", partial=True) if row and row.bad else style
         room = max(0, width - numbers - TOKEN_CELLS - 3)
         marked = style + self.get_component_rich_style("row-list--match", partial=True)
@@ -175,3 +178,8 @@ class RowList(ScrollView, can_focus=True, inherit_bindings=False):
     def action_last(self) -> None:
         """The last row that is known by now."""
         self.go_to(self.total - 1)
+
+
+def _tokens(number: int) -> str:
+    """A count that leaves a gap to the row's number: 9,999, then 10k."""
+    return f"{number:,}" if number < 10_000 else count(number)

@@ -151,7 +151,7 @@ class RowsPane(Vertical):
         if file is None or self.has_class("-broken"):
             return
         more = "" if file.complete else " so far"
-        where = f"row {rows.cursor:,} of {rows.total:,}{more}" if rows.total else "looking…"
+        where = f"row {rows.cursor:,} of 0-{rows.total - 1:,}{more}" if rows.total else "looking…"
         going = "…" if self._searching else ""
         found = f"  {len(self.matches):,} found{going}  n N" if self._wanted else ""
         self.border_subtitle = f"{where}{found}"

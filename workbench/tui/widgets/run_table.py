@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
-from textual.containers import Center, Vertical
+from textual.containers import Center, Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
 from textual.message import Message
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from workbench.narration import ago, count, figure
 from workbench.runs.store import RunSummary
 from workbench.tui.widgets.list_view import KeyList
+from workbench.tui.widgets.spark import bar
 from workbench.tui.widgets.top_bar import SHAPES
 
 
@@ -38,6 +39,11 @@ def _steps(run: RunSummary) -> tuple[str, str]:
     return (f"{count(run.step)}/{count(run.steps)}" if run.steps else "-"), ""
 
 
+def _progress(run: RunSummary) -> tuple[str, str]:
+    """How far a run at work is, as a bar."""
+    return (bar(run.step / run.steps, BAR_CELLS) if run.alive and run.steps else ""), "$primary on $panel"
+
+
 def _val_loss(run: RunSummary) -> tuple[str, str]:
     return figure(run.val_loss), ""
 
@@ -58,11 +64,13 @@ COLUMNS = (
     Column("stage", 10, 2, _stage),
     Column("state", 13, 0, _state),
     Column("step", 11, 1, _steps),
+    Column("", 6, 5, _progress),
     Column("val", 6, 1, _val_loss),
     Column("tok/s", 6, 4, _speed),
     Column("when", 5, 3, _when),
 )
-NAME_WIDTH = 18  # cells that a run's name gets at least before columns go
+BAR_CELLS = 6
+NAME_WIDTH = 18  # cells that a long name gets before columns go
 GAP = 2
 
 
@@ -71,8 +79,10 @@ class RunTable(Vertical):
 
     DEFAULT_CSS = """
     RunTable { height: 1fr; }
-    RunTable .header { height: 1; color: $text-muted; text-wrap: nowrap; }
-    RunTable #filter { display: none; height: 1; border: none; padding: 0; background: $surface; }
+    RunTable .header { height: 1; color: $foreground 60%; text-wrap: nowrap; }
+    RunTable #filter { display: none; height: 1; background: $surface; }
+    RunTable #filter Label { color: $accent; }
+    RunTable #filter Input { width: 1fr; background: $surface; }
     RunTable.-filtering #filter { display: block; }
     RunTable Center { display: none; height: 1fr; align: center middle; }
     RunTable #empty { width: auto; }
@@ -94,6 +104,7 @@ class RunTable(Vertical):
         super().__init__(id=id, classes="pane")
         self.border_title = "Runs"
         self.runs: Sequence[RunSummary] = ()
+        self._header = ""
 
     def compose(self) -> ComposeResult:
         """The titles, the rows, the filter, the words for an empty workspace."""
@@ -101,7 +112,9 @@ class RunTable(Vertical):
         yield KeyList(id="rows")
         with Center():
             yield Static(id="empty")
-        yield Input(placeholder="part of a name; esc shows all", id="filter", compact=True)
+        with Horizontal(id="filter"):
+            yield Label("filter: ")
+            yield Input(placeholder="part of a name", compact=True)
 
     @property
     def current(self) -> RunSummary | None:
@@ -148,6 +161,7 @@ class RunTable(Vertical):
         """Back to the rows, filtered."""
         event.stop()
         self.query_one(KeyList).focus()
+        self.call_later(self._fill)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Tell which run the cursor is on."""
@@ -163,7 +177,10 @@ class RunTable(Vertical):
         rows = self.query_one(KeyList)
         columns, name_width = self._layout()
         titles = [("name", name_width), *((column.title, column.width) for column in columns)]
-        self.query_one(".header", Static).update((" " * GAP).join(set_cell_size(*title) for title in titles))
+        header = (" " * GAP).join(set_cell_size(*title) for title in titles)
+        if header != self._header:
+            self._header = header
+            self.query_one(".header", Static).update(header)
         wanted = self.query_one(Input).value.strip().lower()
         shown = [run for run in self.runs if wanted in run.name.lower()]
         here = self.current.name if self.current is not None else None
@@ -178,14 +195,18 @@ class RunTable(Vertical):
             rows.add_options([Option(prompt, id=name) for name, prompt in zip(names, prompts, strict=True)])
             rows.highlighted = names.index(here) if here in names else (0 if names else None)
         total = f"{len(shown)} of {len(self.runs)}" if wanted else f"{len(self.runs)}"
-        self.border_subtitle = f"{total} run{'' if len(self.runs) == 1 else 's'}" if self.runs else ""
+        keys = "   enter keeps, esc shows all" if self.query_one(Input).has_focus else ""
+        self.border_subtitle = f"{total} run{'' if len(self.runs) == 1 else 's'}{keys}" if self.runs else ""
         self.post_message(self.Pointed(self.current))
 
     def _layout(self) -> tuple[list[Column], int]:
         """The columns there is room for, and what is left for the name."""
         width = self.content_size.width - 1  # the scroll bar
         columns = list(COLUMNS)
-        while columns and width - sum(column.width + GAP for column in columns) < NAME_WIDTH:
+        if not any(run.alive and run.steps for run in self.runs):
+            columns = [column for column in columns if column.title]
+        wanted = min(NAME_WIDTH, max((cell_len(run.name) for run in self.runs), default=0))
+        while columns and width - sum(column.width + GAP for column in columns) < wanted:
             columns.remove(max(columns, key=lambda column: column.rank))
         return columns, max(4, width - sum(column.width + GAP for column in columns))
 
@@ -194,7 +215,7 @@ def _row(run: RunSummary, columns: Sequence[Column], name_width: int) -> Content
     parts: list[tuple[str, str]] = [(_fitted(run.name, name_width), "bold")]
     for column in columns:
         text, style = column.cell(run)
-        parts += [(" " * GAP, ""), (set_cell_size(text, column.width), style)]
+        parts += [(" " * GAP, ""), (set_cell_size(text, column.width), style if text else "")]
     return Content.assemble(*parts)
 
 

@@ -11,15 +11,16 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-SOUND, BROKEN = "✓", "!"
+SOUND, BROKEN, UNKNOWN = "✓", "!", "?"
 
 
 @dataclass(frozen=True)
 class SectionEntry:
-    """A part in the list: its title, and how many problems it has."""
+    """A part in the list: its title, how many problems it has, and whether that is known."""
 
     title: str
     problems: int = 0
+    known: bool = True
 
 
 class SectionList(Widget, can_focus=True):
@@ -103,6 +104,7 @@ class SectionList(Widget, can_focus=True):
     def _entry(self, number: int, title: str) -> Content:
         entry = self.entries[number]
         here = number == self.current
-        sign = (BROKEN, "bold $error") if entry.problems else (SOUND, "$success")
+        sound = (SOUND, "$success") if entry.known else (UNKNOWN, "$foreground 60%")
+        sign = (BROKEN, "bold $error") if entry.problems else sound
         style = "bold $primary" if here else ""
         return Content.assemble(("▸ " if here else "  ", style), (title, style), sign)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.cells import cell_len, set_cell_size
 from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
@@ -12,6 +13,8 @@ from textual.widgets.option_list import Option
 from workbench.narration import size
 from workbench.tui.data_sources import DataSource
 from workbench.tui.widgets.list_view import KeyList
+
+USUAL_WIDTH = 28
 
 
 class SourceList(KeyList):
@@ -37,6 +40,7 @@ class SourceList(KeyList):
         self.sources = sources
         self._shown = []
         self.clear_options()
+        width = (self.content_size.width or USUAL_WIDTH) - 1  # the scroll bar
         group = ""
         for source in sources:
             if source.group != group:
@@ -44,7 +48,7 @@ class SourceList(KeyList):
                 self._shown.append(None)
                 self.add_option(Option(Content.styled(group, "bold $foreground 60%"), disabled=True))
             self._shown.append(source)
-            self.add_option(Option(_line(source, source.path == current)))
+            self.add_option(Option(_line(source, source.path == current, width)))
         here = [place for place, line in enumerate(self._shown) if line is not None and line.path == current]
         self.highlighted = here[0] if here else next((n for n, line in enumerate(self._shown) if line), None)
         self.border_subtitle = f"{len(sources)}"
@@ -57,6 +61,9 @@ class SourceList(KeyList):
             self.post_message(self.Chosen(source))
 
 
-def _line(source: DataSource, current: bool) -> Content:
+def _line(source: DataSource, current: bool, width: int) -> Content:
     mark, style = ("▸ ", "bold $primary") if current else ("  ", "")
-    return Content.assemble(mark, (source.name, style), (f"  {size(source.size_bytes)}", "$foreground 60%"))
+    bytes_shown = f"  {size(source.size_bytes)}"
+    room = max(8, width - len(mark) - len(bytes_shown))
+    name = source.name if cell_len(source.name) <= room else f"{set_cell_size(source.name, room - 1)}…"
+    return Content.assemble(mark, (name, style), (bytes_shown, "$foreground 60%"))

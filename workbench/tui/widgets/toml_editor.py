@@ -1,10 +1,13 @@
 """A TOML text to edit, in the colours of the theme."""
 
+from rich.color import Color as TerminalColor
 from rich.style import Style
+from textual.color import Color
 from textual.widgets import TextArea
 from textual.widgets.text_area import TextAreaTheme
 
 THEME = "workbench"
+COLOURS = ("accent", "secondary", "success", "foreground", "primary", "error")
 
 
 class TomlEditor(TextArea):
@@ -44,7 +47,7 @@ class TomlEditor(TextArea):
         self.scroll_cursor_visible(animate=False)
 
     def _colour(self) -> None:
-        colours = self.app.theme_variables
+        colours = {name: _terminal_colour(self.app.theme_variables[name]) for name in COLOURS}
         accent, quiet, good = colours["accent"], colours["secondary"], colours["success"]
         styles = {
             "comment": Style(color=quiet, dim=True, italic=True),
@@ -60,3 +63,8 @@ class TomlEditor(TextArea):
         }
         self.register_theme(TextAreaTheme(THEME, syntax_styles=styles))
         self.theme = THEME
+
+
+def _terminal_colour(value: str) -> TerminalColor:
+    """A colour of the theme for the terminal: themes may also name the terminal's own, as in `ansi_cyan`."""
+    return Color.parse(value).rich_color

@@ -21,7 +21,6 @@ SHAPES: dict[str, tuple[str, str]] = {
     "paused": ("‖", "warning"),
     "stopped": ("■", "warning"),
     "interrupted": ("!", "warning"),
-    "lost": ("!", "warning"),
     "done": ("✓", "success"),
     "failed": ("✗", "error"),
     "new": ("◌", "accent"),

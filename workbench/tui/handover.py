@@ -1,0 +1,24 @@
+"""A run that goes on without the workbench: a process of its own takes it up where ours stopped."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from workbench.runs.store import RunDirectory
+
+
+def hand_over(directory: Path) -> int:
+    """Go on with a run that stopped, in a process without a terminal; its narration goes to the run's console.log.
+
+    Returns:
+        The number of the process.
+    Raises:
+        OSError: it cannot be started.
+    """
+    run = RunDirectory(directory.resolve())
+    # -P: a file of the current folder must not stand in for a module of Python.
+    command = [sys.executable, "-P", "-m", "workbench.cli", "resume", str(run.path)]
+    with run.console_log_path.open("ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    process.returncode = 0  # nobody waits for it: without this Python would warn that it still runs
+    return process.pid

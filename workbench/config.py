@@ -185,14 +185,16 @@ class ModelSettings(Settings):
 class OptimizerSettings(Settings):
     """How gradients move the weights."""
 
-    name: Literal["adamw"] = "adamw"
-    """The optimizer."""
+    name: Literal["adamw", "muon"] = "adamw"
+    """adamw; or muon, which moves the blocks' matrices by orthogonal updates and learns more from each token."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Pull of the matrices towards zero; norms and biases have none."""
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.9, 0.95)  # TOML has lists only
     """Memory of the gradient and of its square, as shares kept by step."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Added to the root of the squared gradient's memory."""
+    momentum: Fraction = 0.95
+    """Memory of the gradient in Muon, as a share kept by step."""
 
 
 class StageSettings(Settings):

@@ -37,13 +37,14 @@ def test_the_loss_falls_from_the_logarithm_of_the_vocabulary(make_bench: Any) ->
 
 
 @pytest.mark.parametrize("step", [2, 4])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("precision", "optimizer"), [("fp32", "adamw"), ("bf16", "adamw"), ("fp32", "muon")])
 def test_a_resumed_run_has_the_losses_and_weights_it_would_have_had(
-    make_bench: Any, tmp_path: Path, step: int, precision: str
+    make_bench: Any, tmp_path: Path, step: int, precision: str, optimizer: str
 ) -> None:
-    whole = make_bench(precision=precision)
+    settings = {"precision": precision, "optimizer": {"name": optimizer}}
+    whole = make_bench(**settings)
     whole.trainer.run()
-    again = resumed(make_bench, tmp_path / f"step-{step:06d}", precision=precision)
+    again = resumed(make_bench, tmp_path / f"step-{step:06d}", **settings)
     again.trainer.run()
     expected = {key: value for key, value in whole.losses().items() if key > step}
     assert again.losses() == expected

@@ -1,23 +1,33 @@
-"""AdamW over the parameters of a model, and its state as plain tensors."""
+"""The optimizer over the parameters of a model, and its state as plain tensors."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from workbench.config import OptimizerSettings
+from workbench.training.muon import Muon
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only: pulling norms towards zero would switch them off.
+    """AdamW, or Muon with AdamW; weight decay on matrices only: pulling norms towards zero would switch them off.
 
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    outer = [p for name, p in trained.items() if p.ndim >= 2 and "layers." not in name]  # embeddings, output matrix
+    inner = [p for name, p in trained.items() if p.ndim >= 2 and "layers." in name]
+    vectors = [p for p in trained.values() if p.ndim < 2]
+    muon = settings.name == "muon"
+    groups: list[dict[str, Any]] = [
+        {"params": outer, "weight_decay": settings.weight_decay, "muon": False},
+        {"params": inner, "weight_decay": settings.weight_decay, "muon": muon, "momentum": settings.momentum},
+        {"params": vectors, "weight_decay": 0.0, "muon": False},
     ]
+    groups = [group for group in groups if group["params"]]
+    kind = Muon if muon else torch.optim.AdamW
     # the learning rate is set before every step; fused: one pass over memory in place of about ten
-    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
+    return kind(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -49,11 +49,10 @@ from workbench.profile import read_profile
 from workbench.tui import app
 from workbench.tui.bridge import JobRequest
 
-class Started(app.WorkbenchApp):
-    async def on_ready(self):
-        await self.start_job(JobRequest(profile=read_profile(sys.argv[1]), name="tiny"))
+async def on_ready(self):
+    await self.start_job(JobRequest(profile=read_profile(sys.argv[1]), name="tiny"))
 
-app.WorkbenchApp = Started
+app.WorkbenchApp.on_ready = on_ready
 sys.exit(app.run_app(Path(sys.argv[2])))
 """
 

@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import tomli
 from textual import work
@@ -173,7 +173,9 @@ class WorkbenchApp(App[int]):
             self.current.refresh_charts()
         if not self.bridge.busy:
             self._end_questions()
-        if getattr(self._driver, "gone", False):
+        driver: Any = self._driver
+        if getattr(driver, "gone", False):
+            driver.end_input()
             self.hang_up()  # the signal may have been meant for somebody else
         if self._leaving is not None and not self.bridge.busy:
             self._leave(self._leaving)
@@ -233,8 +235,6 @@ class WorkbenchApp(App[int]):
         if self._hung_up:
             return
         self._hung_up = True
-        if isinstance(self._driver, Driver) and hasattr(self._driver, "end_input"):
-            self._driver.end_input()
         if self._leaving is None:
             run = self.bridge.active
             waits = run is not None and "paus" in run.state.shown_status

@@ -73,8 +73,8 @@ async def test_where_colours_cannot_be_mixed_the_cursor_is_turned_round(
         rows = app.screen.query_one(KeyList)
         await wait_until(pilot, lambda: rows.option_count == 2)
         await wait_until(pilot, lambda: rows.has_focus)
-        style = rows.get_component_styles("option-list--option-highlighted")
-        assert style.text_style.reverse
+        turned = [any(segment.style and segment.style.reverse for segment in rows.render_line(y)) for y in (0, 1)]
+        assert turned == [True, False]
         await pilot.press("2")
         await pilot.pause()
         cursor = app.screen.query_one(RowList)

@@ -1,5 +1,6 @@
 """A list whose keys come from the table of actions: arrows and j k g G; enter is left to the screen."""
 
+from textual.style import Style
 from textual.widgets import OptionList
 
 from workbench.tui.actions import bindings
@@ -15,9 +16,19 @@ class KeyList(OptionList, inherit_bindings=False):
     KeyList > .option-list--option { padding: 0; }
     KeyList > .option-list--option-highlighted { background: $primary 20%; }
     KeyList:focus > .option-list--option-highlighted { background: $primary 40%; text-style: none; }
-    KeyList:ansi > .option-list--option-highlighted { background: ansi_default; text-style: reverse dim; }
-    KeyList:ansi:focus > .option-list--option-highlighted { background: ansi_default; text-style: reverse; }
+    KeyList:ansi > .option-list--option-highlighted {
+        color: ansi_default; background: ansi_default; text-style: underline;
+    }
+    KeyList:ansi:focus > .option-list--option-highlighted {
+        color: ansi_default; background: ansi_default; text-style: reverse;
+    }
     """
+
+    def get_visual_style(self, *component_classes: str, partial: bool = False) -> Style:
+        """The style of a line, turned round where the style sheet says so, which Textual's own leaves out."""
+        style = super().get_visual_style(*component_classes, partial=partial)
+        turned = any(self.get_component_styles(name).text_style.reverse for name in component_classes)
+        return style + Style(reverse=True) if turned else style
 
     def action_page_up(self) -> None:
         """A page up, where there are lines to be seen: Textual's list fails on one that takes no room."""

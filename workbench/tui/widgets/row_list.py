@@ -40,7 +40,7 @@ class RowList(ScrollView, can_focus=True, inherit_bindings=False):
     RowList > .row-list--match { color: $accent; text-style: bold; }
     RowList > .row-list--cursor { background: $primary 20%; }
     RowList:focus > .row-list--cursor { background: $primary 40%; }
-    RowList:ansi > .row-list--cursor { background: ansi_default; text-style: reverse dim; }
+    RowList:ansi > .row-list--cursor { background: ansi_default; text-style: underline; }
     RowList:ansi:focus > .row-list--cursor { background: ansi_default; text-style: reverse; }
     """
     cursor: reactive[int] = reactive(0, always_update=True)

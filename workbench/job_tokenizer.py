@@ -1,5 +1,6 @@
 """The tokenizer of a run: loaded, found from an earlier start, or trained on the stages' own text."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +11,8 @@ from typing import Literal
 from workbench import events
 from workbench.config import Profile
 from workbench.data.conversations import to_conversation, to_text
-from workbench.data.rows import Format
-from workbench.data.sources import BadRow, read_rows
+from workbench.data.rows import BadRow, Format, Row
+from workbench.data.sources import read_rows
 from workbench.errors import TokenizerError
 from workbench.job_data import data_files
 from workbench.job_sizes import tokenizer_origin
@@ -97,28 +98,44 @@ def sample_stride(profile: Profile, sources: list[Source]) -> int:
 
 
 def tokenizer_texts(sources: list[Source], stride: int) -> Iterator[str]:
-    """Every `stride`-th text of the sources."""
+    """Every `stride`-th text of the sources; the rows that cannot be used are told of where a stage reads them.
+
+    Raises:
+        TokenizerError: there are rows, but none of them can be used; with the reason of the first.
+    """
+    found, problem = False, ""
     for source in sources:
         for number, row in enumerate(read_rows(source.file, source.format)):
-            if number % stride == 0 and not isinstance(row, BadRow):
-                yield from _texts(row.value, source.kind)
+            if number % stride:
+                continue
+            try:
+                for text in _texts(row, source.kind):
+                    found = True
+                    yield text
+            except ValueError as error:
+                problem = problem or f"{source.file} line {row.line}: {error}"
+    if problem and not found:
+        remedy = "the README's section on data shows the formats"
+        raise TokenizerError("tokenizer", f"no row can be used to train it; first, {problem}", remedy)
 
 
-def _texts(value: object, kind: str) -> Iterator[str]:
-    """The text of a row; a row that cannot be read as data is told of where the stage reads it."""
-    if kind != "sft":
-        try:
-            yield to_text(value)
-            return
-        except ValueError:
-            if kind == "pretrain":
-                return
+def _texts(row: Row | BadRow, kind: str) -> list[str]:
+    """The texts of a row.
+
+    Raises:
+        ValueError: why it cannot be used.
+    """
+    if isinstance(row, BadRow):
+        raise ValueError(row.reason)
+    if kind == "sft":
+        return [message["content"] for message in to_conversation(row.value).messages]
     try:
-        conversation = to_conversation(value)
+        return [to_text(row.value)]
     except ValueError:
-        return
-    for message in conversation.messages:
-        yield message["content"]
+        if kind == "":
+            with contextlib.suppress(ValueError):
+                return _texts(row, "sft")
+        raise
 
 
 def _keep(tokenizer: Tokenizer, directory: Path) -> None:

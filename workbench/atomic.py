@@ -6,7 +6,19 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: str) -> None:
-    """Put `content` at `path` as UTF-8: written beside it, flushed to the disk, renamed over it."""
+    """Put `content` at `path` as UTF-8: written beside it, flushed to the disk, renamed over it.
+
+    Raises:
+        OSError: with `path` as its filename, whichever file it was about.
+    """
+    try:
+        _write_beside(path, content)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _write_beside(path: Path, content: str) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:

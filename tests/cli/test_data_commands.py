@@ -34,10 +34,39 @@ def test_an_empty_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no row" in capsys.readouterr().out
 
 
-def test_a_folder_is_told_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_files_folders_and_patterns_are_looked_at_each_once(capsys: pytest.CaptureFixture[str]) -> None:
     Path("rows").mkdir()
-    assert main(["data", "lint", "rows"]) == 2
-    assert "rows: is a folder" in capsys.readouterr().err
+    fine = write_rows("rows/a.jsonl", {"text": "fine"})
+    write_rows("rows/b.jsonl", TALK, "no JSON")
+    assert main(["data", "lint", "rows", "rows/*.jsonl", "rows/b.jsonl"]) == 2
+    told = capsys.readouterr()
+    both = [str(Path("rows", name).resolve()) for name in ("a.jsonl", "b.jsonl")]
+    assert told.out.startswith(f"{both[1]}:2: error")
+    assert told.err.splitlines() == [f"{both[0]}: nothing found", f"{both[1]}: 1 error"]
+    assert main(["data", "lint", fine]) == 0
+    assert main(["data", "lint", "rows/*.csv"]) == 2
+    assert "rows/*.csv: no such file" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_at_all_hides_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.csv").write_text("text,text\none,two\n", encoding="utf-8")
+    assert main(["data", "lint", "a.csv", write_rows("b.jsonl", {"text": ""})]) == 2
+    assert capsys.readouterr().out.splitlines() == [
+        "a.csv:1: error: 2 columns are called 'text'; rename all but one of them",
+        "b.jsonl:1: error: empty text",
+    ]
+
+
+def test_findings_for_programs_are_one_json_array(capsys: pytest.CaptureFixture[str]) -> None:
+    twice = '{"text": "a", "text": "b"}'
+    files = [write_rows("a.jsonl", twice), write_rows("b.jsonl", {"text": "\ufffd"})]
+    assert main(["data", "lint", "--json", *files]) == 2
+    first, second = json.loads(capsys.readouterr().out)
+    message = 'duplicate key: "text" stands twice in one object'
+    assert first == {"file": "a.jsonl", "line": 1, "severity": "error", "message": message}
+    assert (second["file"], second["severity"]) == ("b.jsonl", "warning")
+    assert main(["data", "lint", "--json", write_rows("c.jsonl", {"text": "fine"})]) == 0
+    assert json.loads(capsys.readouterr().out) == []
 
 
 def test_a_tokenizer_tells_of_conversations_that_are_too_long(capsys: pytest.CaptureFixture[str]) -> None:

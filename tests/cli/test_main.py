@@ -1,5 +1,6 @@
 """The command line: exit codes, one message an error, nothing heavy imported for nothing."""
 
+import errno
 import json
 import subprocess
 import time
@@ -333,3 +334,77 @@ def test_the_folders_are_printed(home: Path, capsys: pytest.CaptureFixture[str])
 def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     assert "stage" in json.loads(capsys.readouterr().out)["properties"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--profile", "mine.toml", "--json"], ["check", "mine.toml", "--json"], ["report", "nobody", "--json"]],
+    ids=" ".join,
+)
+def test_a_refusal_is_told_to_programs_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text('[[stage]]\nkind = "pretrain"\ndata = "absent.txt"\nsteps = 1\n', encoding="utf-8")
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    error = json.loads(captured.out)["error"]
+    told = "; ".join(part for part in (error["problem"], error["remedy"]) if part)
+    assert captured.err == f"llm-workbench: {error['where']}: {told}\n"
+    assert set(error) == {"where", "problem", "remedy"}
+
+
+def test_a_check_for_programs_is_one_object_whether_it_fits_or_not(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("text.txt").write_text("text " * 100, encoding="utf-8")
+    Path("mine.toml").write_text('[[stage]]\nkind = "pretrain"\ndata = "text.txt"\nsteps = 7\n', encoding="utf-8")
+    assert main(["check", "mine.toml", "--json"]) == 0
+    fits = json.loads(capsys.readouterr().out)
+    assert (fits["problems"], fits["stages"][0]["steps"]) == ([], 7)
+    assert fits["parameters"] > 1000
+    assert main(["check", "mine.toml", "--json", "--set", "model.hidden_size=1000000"]) == 3
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["problems"]
+    assert captured.err.startswith("llm-workbench: mine.toml: does not fit here")
+
+
+def test_a_report_for_programs_is_report_json(tiny: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tiny.path / "report.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.json"),
+            "a.json: No space left on device; make room there",
+        ),
+        (PermissionError(errno.EROFS, "Read-only file system", "runs/x"), "runs/x: Read-only file system; check its"),
+        (OSError(errno.EIO, "Input/output error"), "a file or stdout: Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_even_without_a_log(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, line: str
+) -> None:
+    home.write_text("a file where a folder should be", encoding="utf-8")
+    failing(monkeypatch, error)
+    assert main(["runs"]) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"llm-workbench: {line}")
+
+
+def test_a_home_that_cannot_be_made_is_told_in_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home.write_text("a file where a folder should be", encoding="utf-8")
+    assert main(["data", "fetch", "shakespeare"]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"llm-workbench: {home / 'cache' / 'data'}: cannot be made: Not a directory; choose a folder"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(("command", "where"), [("locate", "stdout"), ("schema", "a file or stdout")])
+def test_a_full_disk_behind_stdout_is_told(command: str, where: str, start: Start) -> None:
+    code = "import sys\nfrom workbench.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        process = start(code, command, stdout=full)
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors == f"llm-workbench: {where}: No space left on device; make room there\n"

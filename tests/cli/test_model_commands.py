@@ -62,6 +62,14 @@ def test_a_run_a_directory_and_an_imported_model_are_found(tmp_path: Path) -> No
         found("smolm2")
 
 
+def test_only_models_are_suggested(home: Path) -> None:
+    for name in ("mine", ".making-x/made", "empty"):
+        (home / "cache" / "models" / name).mkdir(parents=True)
+    (home / "cache" / "models" / "mine" / "config.json").write_text("{}", encoding="utf-8")
+    (home / "cache" / "models" / ".making-x" / "config.json").write_text("{}", encoding="utf-8")
+    assert model_commands._imported_models() == ["mine"]
+
+
 def test_a_checkpoint_is_found_by_its_step() -> None:
     run = make_run("tiny", 1.0)
     path = make_model(run.stage("pretrain").checkpoint_path(500))

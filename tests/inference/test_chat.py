@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -432,6 +433,16 @@ def test_a_lineage_that_cannot_be_read_is_an_error_that_names_the_file(
     tokenizer.save(tmp_path)
     (tmp_path / "lineage.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelError, match=r"lineage\.json"):
+        load_session(tmp_path)
+
+
+def test_a_model_with_the_tokenizer_of_another_is_refused(
+    long_model: Transformer, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    small = Transformer(replace(long_model.config, vocab_size=10))
+    save_model(small, tmp_path)
+    tokenizer.save(tmp_path)
+    with pytest.raises(ModelError, match=r"has 10 embeddings, its tokenizer \d+ tokens"):
         load_session(tmp_path)
 
 

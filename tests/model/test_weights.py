@@ -140,6 +140,17 @@ def test_weights_that_do_not_fit_are_refused(directory: Path, change, message: s
         ({"num_key_value_heads": 3}, "does not divide"),
         ({"head_dim": 11}, "odd"),
         ({"vocab_size": None}, "vocab_size is None"),
+        ({"num_hidden_layers": True}, "num_hidden_layers is True"),
+        ({"rms_norm_eps": "x"}, "rms_norm_eps is 'x', not a positive number"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
+        ({"rope_theta": "x"}, "rope_theta is 'x'"),
+        ({"rope_parameters": {"rope_theta": -1}}, "rope_parameters.rope_theta is -1"),
+        ({"rope_theta": 10**400, "rope_parameters": None}, "rope_theta is 1000"),
+        ({"initializer_range": [1]}, "initializer_range is"),
+        ({"partial_rotary_factor": "x"}, "partial_rotary_factor"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings is 'no', not true or false"),
+        ({"eos_token_id": [2, "x"]}, "eos_token_id is .* not the number of a token"),
+        ({"bos_token_id": True}, "bos_token_id is True"),
     ],
 )
 def test_configs_of_other_models_are_refused(directory: Path, values: dict[str, object], message: str) -> None:

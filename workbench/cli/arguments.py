@@ -94,6 +94,7 @@ def _add_run_commands(commands: Any) -> None:
 
     report = _add(commands, "report", "run_commands:report", "write and show the report of a run", workspace=True)
     report.add_argument("run", metavar="RUN")
+    report.add_argument("--json", action="store_true", help="print report.json, not report.md")
 
     control = _add(commands, "control", "run_commands:control", "steer a run of another process", workspace=True)
     control.add_argument("run", metavar="RUN")
@@ -106,6 +107,7 @@ def _add_run_commands(commands: Any) -> None:
 
 def _add_model_commands(commands: Any) -> None:
     chat = _add(commands, "chat", "model_commands:chat", "talk to a model in this terminal", workspace=True)
+    chat.epilog = "lines from a pipe are answered one by one; none of them is taken for a command"
     chat.add_argument("model", nargs="?", metavar="RUN|DIR", help="the newest run with a model when absent")
     _add_checkpoint(chat)
     chat.add_argument("--system", default="", metavar="TEXT", help="the system prompt")
@@ -137,6 +139,7 @@ def _add_profile_commands(commands: Any) -> None:
         commands, "check", "profile_commands:check", "check a profile, and whether it fits here", workspace=True
     )
     check.add_argument("profile_name", metavar="NAME|FILE")
+    check.add_argument("--json", action="store_true", help="as one JSON object")
     _add_overrides(check, "check_overrides")  # of its own: what stands before the command is not for it
 
     _add(commands, "schema", "profile_commands:schema", "print the JSON Schema of profiles, for editors")
@@ -149,11 +152,12 @@ def _add_data_commands(commands: Any) -> None:
     fetch.add_argument("name", metavar="NAME")
     listing = _add(actions, "list", "data_commands:list_datasets", "list the data sets that can be fetched")
     listing.add_argument("--json", action="store_true", help="as one JSON array")
-    lint = _add(actions, "lint", "data_commands:lint", "look for trouble in a data file")
-    lint.add_argument("file", metavar="FILE")
+    lint = _add(actions, "lint", "data_commands:lint", "look for trouble in data files")
+    lint.add_argument("files", nargs="+", metavar="FILE", help="a file, folder or pattern, as profiles name data")
     lint.add_argument("--kind", choices=("pretrain", "sft", "dpo"), help="its use; told by its first row when absent")
     lint.add_argument("--tokenizer", metavar="DIR|FILE", help="also tell of conversations that are too long")
     lint.add_argument("--sequence-length", type=_positive, metavar="N", help="tokens a row, for --tokenizer")
+    lint.add_argument("--json", action="store_true", help="as one JSON array")
 
 
 def _add_benchmarks(commands: Any) -> None:

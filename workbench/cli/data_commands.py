@@ -8,15 +8,22 @@ import sys
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from workbench.bundled import find_data
 from workbench.cli.screen import Screen
+from workbench.cli.stop_signals import unwinding
 from workbench.cli.terminal import one_line, table
 from workbench.config import StageSettings
 from workbench.errors import DataError, UsageError
 from workbench.locations import state_folder
 from workbench.narration import size
 
+if TYPE_CHECKING:
+    from workbench.data.lint import Finding
+    from workbench.tokenizer.tokenizer import Tokenizer
+
+Kind = Literal["pretrain", "sft", "dpo"]
 _ROWS_LOOKED_AT = 1000
 
 
@@ -38,7 +45,8 @@ def fetch(arguments: argparse.Namespace) -> int:
             screen.line(task)
 
     try:
-        files = fetching.fetch(arguments.name, on_progress)
+        with unwinding():
+            files = fetching.fetch(arguments.name, on_progress)
     finally:
         screen.end_live()
     for file in files:
@@ -73,25 +81,54 @@ def list_datasets(arguments: argparse.Namespace) -> int:
 
 
 def lint(arguments: argparse.Namespace) -> int:
-    """`data lint FILE`: findings on stdout; an error among them is refused as a broken file is."""
-    from workbench.data.lint import lint as lint_file
+    """`data lint FILE ...`: findings on stdout; an error among them is refused as a broken file is."""
     from workbench.tokenizer.tokenizer import Tokenizer
 
-    path = Path(arguments.file)
     if arguments.sequence_length is not None and arguments.tokenizer is None:
         raise UsageError("--sequence-length", "counts tokens", "name their tokenizer with --tokenizer")
     tokenizer = Tokenizer.load(Path(arguments.tokenizer)) if arguments.tokenizer else None
     length = arguments.sequence_length or StageSettings.model_fields["sequence_length"].default
-    findings = lint_file(path, arguments.kind or _kind_of(path), tokenizer, sequence_length=length)
-    for finding in findings:
-        print(f"{finding.file}:{finding.line}: {finding.severity}: {one_line(finding.message)}")
-    counts = Counter(finding.severity for finding in findings)
-    told = ", ".join(f"{number} {severity}" for severity, number in counts.items())
-    print(f"{path}: {told or 'nothing found'}", file=sys.stderr)
-    return DataError.exit_code if counts["error"] else 0
+    all_findings: list[Finding] = []
+    for path in _files_to_lint(arguments.files):
+        findings = _findings(path, arguments.kind, tokenizer, length)
+        all_findings += findings
+        if not arguments.json:
+            for finding in findings:
+                print(f"{finding.file}:{finding.line}: {finding.severity}: {one_line(finding.message)}")
+        counts = Counter(finding.severity for finding in findings)
+        told = ", ".join(f"{number} {severity}" for severity, number in counts.items())
+        print(f"{path}: {told or 'nothing found'}", file=sys.stderr, flush=True)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in all_findings], indent=1, ensure_ascii=False))
+    return DataError.exit_code if any(finding.severity == "error" for finding in all_findings) else 0
 
 
-def _kind_of(path: Path) -> Literal["pretrain", "sft", "dpo"]:
+def _files_to_lint(references: list[str]) -> list[Path]:
+    """The files that are meant, each once.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    found: dict[Path, Path] = {}
+    for reference in references:
+        path = Path(reference)
+        for file in [path] if path.is_file() else find_data(reference, [Path.cwd()]):
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def _findings(path: Path, kind: Kind | None, tokenizer: "Tokenizer | None", length: int) -> "list[Finding]":
+    """What is to be said of a file; one that cannot be read at all is a finding too, as others may follow it."""
+    from workbench.data.lint import Finding
+    from workbench.data.lint import lint as lint_file
+
+    try:
+        return lint_file(path, kind or _kind_of(path), tokenizer, sequence_length=length)
+    except DataError as error:
+        return [Finding(str(path), 1, "error", f"{error.problem}; {error.remedy}" if error.remedy else error.problem)]
+
+
+def _kind_of(path: Path) -> Kind:
     """What a file is for, by the first row that can be used for anything."""
     from workbench.data.conversations import to_conversation, to_text
     from workbench.data.rows import Row

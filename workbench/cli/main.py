@@ -1,7 +1,10 @@
 """`llm-workbench`: the command line, and the border at which every error becomes one message and an exit code."""
 
+import argparse
 import contextlib
+import errno
 import importlib
+import json
 import logging
 import os
 import sys
@@ -33,16 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that went away can still be noticed
         return exit_code
     except WorkbenchError as error:
-        _complain(str(error))
-        return error.exit_code
+        return _refuse(error, arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         _abandon_stdout()
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  the border of the program: a person sees one line, the log has the rest
+        written_down = _written_down(error)
+        if isinstance(error, OSError) and error.strerror:
+            return _refuse(_of_the_system(error), arguments)
         known = _as_device_error(error)
-        _complain(f"{known or _named(error)}{_written_down(error)}")
+        _complain(f"{known or f'unexpected {type(error).__name__}: {error}'}{written_down}")
         return known.exit_code if known else WorkbenchError.exit_code
 
 
@@ -73,16 +78,40 @@ def _load(command: str) -> Callable[[Any], int]:
     return function
 
 
+def _refuse(error: WorkbenchError, arguments: argparse.Namespace) -> int:
+    """Tell a person, and with --json the program that reads stdout; gives the exit code."""
+    _complain(str(error))
+    if getattr(arguments, "json", False) or arguments.events_json:
+        told = {"where": error.where, "problem": error.problem, "remedy": error.remedy}
+        with contextlib.suppress(OSError, ValueError):
+            print(json.dumps({"error": told}, ensure_ascii=False), flush=True)
+    return error.exit_code
+
+
 def _complain(message: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
         sys.stderr.write(f"llm-workbench: {printable(message)}\n")
         sys.stderr.flush()
 
 
-def _named(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'}: {error.strerror}"
-    return f"unexpected {type(error).__name__}: {error}"
+def _of_the_system(error: OSError) -> WorkbenchError:
+    """What the system refused, as something to act on."""
+    where = error.filename or ("stdout" if _stdout_fails() else "a file or stdout")
+    remedy = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "make room there"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "check its permissions, or choose another place with --workspace or LLM_WORKBENCH_HOME"
+    return WorkbenchError(str(where), error.strerror or str(error), remedy)
+
+
+def _stdout_fails() -> bool:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _abandon_stdout()
+        return True
+    return False
 
 
 def _as_device_error(error: Exception) -> DeviceError | None:
@@ -94,7 +123,7 @@ def _as_device_error(error: Exception) -> DeviceError | None:
 
 
 def _written_down(error: Exception) -> str:
-    """Put the traceback into the log; the words that point to it."""
+    """Put the traceback into the log; the words that point to it, or the traceback itself where there is no log."""
     lines = traceback.format_exception(error)
     try:
         log_path().parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +136,6 @@ def _written_down(error: Exception) -> str:
 
 
 def _abandon_stdout() -> None:
-    """Keep Python from trying once more, at its end, to write to a reader that went away."""
+    """Keep Python from trying once more, at its end, to write where nothing can be written."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

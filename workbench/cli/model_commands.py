@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.cli.arguments import DEFAULT_WORKSPACE
+from workbench.cli.stop_signals import unwinding
 from workbench.cli.terminal import printable
 from workbench.errors import RunError, UsageError, WorkbenchError
 from workbench.locations import models_folder
@@ -52,9 +53,9 @@ def import_model(arguments: argparse.Namespace) -> int:
     def tell_licence(licence: str) -> None:
         print(f"licence: {printable(licence)}", file=sys.stderr)
 
-    path = huggingface.import_model(
-        arguments.source, Path(arguments.out) if arguments.out else None, on_licence=tell_licence
-    )
+    out = Path(arguments.out) if arguments.out else None
+    with unwinding():
+        path = huggingface.import_model(arguments.source, out, on_licence=tell_licence)
     print(path)
     print(f"talk to it: llm-workbench chat {path}", file=sys.stderr)
     return 0
@@ -95,7 +96,7 @@ def _newest_model(arguments: argparse.Namespace, workspace: Path) -> Path:
 
 def _imported_models() -> list[str]:
     folder = models_folder()
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return [path.parent.name for path in folder.glob("[!.]*/config.json")]
 
 
 def _open_newest(arguments: argparse.Namespace, directory: Path) -> "ChatSession":

@@ -1,7 +1,9 @@
 """Profiles: which there are, whether one is sound and fits here, and their schema."""
 
 import argparse
+import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,9 +61,17 @@ def check(arguments: argparse.Namespace) -> int:
         estimate = estimate_profile(profile, workspace, config, config.vocab_size)
     else:
         estimate = estimate_profile(profile, workspace)
-    print(describe(estimate))
+    if arguments.json:
+        values = {**dataclasses.asdict(estimate), "parameters": estimate.parameters.total, "seconds": estimate.seconds}
+        print(json.dumps(values, indent=1, ensure_ascii=False))
+    else:
+        print(describe(estimate))
     if estimate.problems:
-        raise DeviceError(arguments.profile_name, "does not fit here:\n  - " + "\n  - ".join(estimate.problems))
+        error = DeviceError(arguments.profile_name, "does not fit here:\n  - " + "\n  - ".join(estimate.problems))
+        if not arguments.json:
+            raise error
+        print(f"llm-workbench: {error}", file=sys.stderr)  # stdout holds the problems: it is one object
+        return error.exit_code
     return 0
 
 
@@ -92,4 +102,3 @@ def _names_others(profile: "Profile") -> bool:
     """Whether it names models, tokenizers or questions, which take torch to be looked at."""
     starts = [stage.from_ for stage in profile.stage]
     return any((profile.model.path, profile.tokenizer.path, *starts, profile.evaluate.questions))
-

@@ -30,12 +30,15 @@ def runs(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """`report RUN`: write report.md and report.json anew, and print the first."""
+    """`report RUN`: write report.md and report.json anew, and print the first, or the second for programs."""
     run = open_run(Path(arguments.workspace or DEFAULT_WORKSPACE), arguments.run)
     from workbench.evaluation.report import write_report
 
     path = write_report(run.path)
-    print(printable(path.read_text(encoding="utf-8")), end="")
+    if arguments.json:
+        print(path.with_suffix(".json").read_text(encoding="utf-8"), end="")
+    else:
+        print(printable(path.read_text(encoding="utf-8")), end="")
     print(f"written to {path}", file=sys.stderr)
     return 0
 

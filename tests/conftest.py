@@ -1,0 +1,12 @@
+"""What must be decided before the first test module is imported: how kernels run, and which side is the default."""
+
+import os
+import sys
+
+import torch
+
+assert "triton" not in sys.modules, "Triton fixes its mode when it is imported: too late to ask for the interpreter"
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+# Tests of everything but the kernels are about the reference; the interpreter would make them crawl.
+os.environ.setdefault("WORKBENCH_KERNELS", "reference")

@@ -32,6 +32,34 @@ LOWEST = tl.constexpr(-1.0e30)  # stands for minus infinity: differences of two 
 
 
 @triton.jit
+def _load(logits, at, stride, vocab_size, MASKED: tl.constexpr):
+    """A block of logits in float32; masked, those of the padding are lowest."""
+    if MASKED:
+        x = tl.load(logits + at, mask=at < stride, other=0.0).to(tl.float32)
+        return tl.where(at < vocab_size, x, LOWEST)
+    return tl.load(logits + at).to(tl.float32)
+
+
+@triton.jit
+def _add_block(x, largest, total):
+    """The largest logit and the sum of exponentials relative to it, with one block more."""
+    higher = tl.maximum(largest, tl.max(x, 0))
+    shift = higher * LOG2E
+    total = total * tl.math.exp2(largest * LOG2E - shift) + tl.sum(tl.math.exp2(x * LOG2E - shift), 0)
+    return higher, total
+
+
+@triton.jit
+def _store_gradient(logits, x, at, log_sum_2, factor, stride, MASKED: tl.constexpr):
+    """factor * softmax: the gradient everywhere but at the label."""
+    gradient = (factor * tl.math.exp2(x * LOG2E - log_sum_2)).to(logits.dtype.element_ty)
+    if MASKED:
+        tl.store(logits + at, gradient, mask=at < stride)
+    else:
+        tl.store(logits + at, gradient)
+
+
+@triton.jit
 def cross_entropy_kernel(
     LOGITS,
     LABELS,
@@ -48,26 +76,21 @@ def cross_entropy_kernel(
     row = tl.program_id(0).to(tl.int64)
     logits = LOGITS + row * stride
     columns = tl.arange(0, BLOCK)
-    label = tl.load(LABELS + row)
+    label = tl.load(LABELS + row).to(tl.int32)
     # a label outside of the vocabulary costs NaN: seen at once, where a silent zero would not be
     inside = (label >= 0) & (label < vocab_size)
     picked = tl.load(logits + label, mask=inside, other=float("nan")).to(tl.float32)
     largest = tl.full((), LOWEST, tl.float32)
     total = tl.full((), 0.0, tl.float32)
-    if ONE_BLOCK:
-        x = tl.load(logits + columns, mask=columns < stride, other=0.0).to(tl.float32)
-        x = tl.where(columns < vocab_size, x * LOG2E, LOWEST)
-        largest = tl.max(x, 0)
-        total = tl.sum(tl.math.exp2(x - largest), 0)
-    else:
-        for start in range(0, stride, BLOCK):
-            at = start + columns
-            x = tl.load(logits + at, mask=at < stride, other=0.0).to(tl.float32)
-            x = tl.where(at < vocab_size, x * LOG2E, LOWEST)
-            higher = tl.maximum(largest, tl.max(x, 0))
-            total = total * tl.math.exp2(largest - higher) + tl.sum(tl.math.exp2(x - higher), 0)
-            largest = higher
-    log_sum_2 = largest + tl.math.log2(total)
+    tail = vocab_size // BLOCK * BLOCK
+    if not ONE_BLOCK:
+        for start in range(0, tail, BLOCK):
+            x = _load(logits, start + columns, stride, vocab_size, False)
+            largest, total = _add_block(x, largest, total)
+    if ONE_BLOCK or tail < vocab_size:
+        x = _load(logits, tail + columns, stride, vocab_size, True)
+        largest, total = _add_block(x, largest, total)
+    log_sum_2 = largest * LOG2E + tl.math.log2(total)
     log_sum = log_sum_2 * LN2
     tl.store(LOSS + row, log_sum - picked + z_loss * log_sum * log_sum)
     tl.store(LOG_SUM + row, log_sum)
@@ -75,16 +98,18 @@ def cross_entropy_kernel(
         factor = 1.0 + 2.0 * z_loss * log_sum
         tl.debug_barrier()  # the label's logit is read by one thread and overwritten by another
         if ONE_BLOCK:
-            gradient = factor * tl.math.exp2(x - log_sum_2) - tl.where(columns == label, 1.0, 0.0)
-            tl.store(logits + columns, gradient.to(LOGITS.dtype.element_ty), mask=columns < stride)
+            _store_gradient(logits, x, columns, log_sum_2, factor, stride, True)
         else:
-            blocks = tl.cdiv(stride, BLOCK)
-            for block in range(0, blocks):
-                at = (blocks - 1 - block) * BLOCK + columns
-                x = tl.load(logits + at, mask=at < stride, other=0.0).to(tl.float32)
-                x = tl.where(at < vocab_size, x * LOG2E, LOWEST)
-                gradient = factor * tl.math.exp2(x - log_sum_2) - tl.where(at == label, 1.0, 0.0)
-                tl.store(logits + at, gradient.to(LOGITS.dtype.element_ty), mask=at < stride)
+            if tail < vocab_size:
+                x = _load(logits, tail + columns, stride, vocab_size, True)
+                _store_gradient(logits, x, tail + columns, log_sum_2, factor, stride, True)
+            for start in range(BLOCK, tail + BLOCK, BLOCK):
+                at = tail - start + columns
+                x = _load(logits, at, stride, vocab_size, False)
+                _store_gradient(logits, x, at, log_sum_2, factor, stride, False)
+        tl.debug_barrier()  # the label's own gradient comes after its block's
+        at_label = factor * tl.math.exp2(picked * LOG2E - log_sum_2) - 1.0
+        tl.store(logits + label, at_label.to(LOGITS.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -94,15 +119,21 @@ def cross_entropy_gradient_kernel(
     """One program a row and block: LOGITS become their gradient times the row's upstream gradient."""
     row = tl.program_id(0).to(tl.int64)
     logits = LOGITS + row * stride
-    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    label = tl.load(LABELS + row)
+    start = tl.program_id(1) * BLOCK
+    at = start + tl.arange(0, BLOCK)
+    label = tl.load(LABELS + row).to(tl.int32)
     log_sum = tl.load(LOG_SUM + row)
     upstream = tl.load(UPSTREAM + row)
-    x = tl.load(logits + at, mask=at < stride, other=0.0).to(tl.float32)
-    x = tl.where(at < vocab_size, x, LOWEST)
-    p = tl.math.exp2((x - log_sum) * LOG2E)
-    gradient = ((1.0 + 2.0 * z_loss * log_sum) * p - tl.where(at == label, 1.0, 0.0)) * upstream
-    tl.store(logits + at, gradient.to(LOGITS.dtype.element_ty), mask=at < stride)
+    inside = (label >= start) & (label < start + BLOCK) & (label < vocab_size)
+    picked = tl.load(logits + label, mask=inside, other=0.0).to(tl.float32)
+    factor = (1.0 + 2.0 * z_loss * log_sum) * upstream
+    log_sum_2 = log_sum * LOG2E
+    x = _load(logits, at, stride, vocab_size, True)
+    tl.debug_barrier()  # as above
+    _store_gradient(logits, x, at, log_sum_2, factor, stride, True)
+    tl.debug_barrier()
+    at_label = factor * tl.math.exp2(picked * LOG2E - log_sum_2) - upstream
+    tl.store(logits + label, at_label.to(LOGITS.dtype.element_ty), mask=inside)
 
 
 def launches(arch: str) -> dict[str, Launch]:

@@ -1,11 +1,84 @@
 """The operations a transformer spends its time in.
 
-Every function here is differentiable once and runs wherever PyTorch does.
+Every function here is differentiable once. On a CUDA device it is a Triton kernel, elsewhere plain PyTorch
+(`dispatch.side` decides); what each gives is written at its reference.
 """
 
-from workbench_kernels.documents import Documents
-from workbench_kernels.reference import apply_rotary, rms_norm, swiglu
-from workbench_kernels.reference_attention import attention
-from workbench_kernels.reference_cross_entropy import IGNORED, linear_cross_entropy
+from torch import Tensor
 
-__all__ = ["IGNORED", "Documents", "apply_rotary", "attention", "linear_cross_entropy", "rms_norm", "swiglu"]
+from workbench_kernels import dispatch, reference, reference_attention, reference_cross_entropy
+from workbench_kernels.documents import Documents
+from workbench_kernels.reference_cross_entropy import IGNORED
+
+__all__ = [
+    "IGNORED",
+    "Documents",
+    "add_rms_norm",
+    "apply_rotary",
+    "attention",
+    "linear_cross_entropy",
+    "qk_norm_rotary",
+    "rms_norm",
+    "swiglu",
+]
+
+# Kernels are imported where they run: Triton need not be installed, and the interpreter must be chosen before.
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Scale each row of `x` to unit root mean square, then by `weight`; see `reference.rms_norm`."""
+    if dispatch.side("rms_norm", x):
+        from workbench_kernels.triton_ops.rms_norm import rms_norm as kernel
+
+        return kernel(x, weight, eps)
+    return reference.rms_norm(x, weight, eps)
+
+
+def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The norm of x + residual, and that sum; see `reference.add_rms_norm`."""
+    if dispatch.side("add_rms_norm", x):
+        from workbench_kernels.triton_ops.rms_norm import add_rms_norm as kernel
+
+        return kernel(x, residual, weight, eps)
+    return reference.add_rms_norm(x, residual, weight, eps)
+
+
+def apply_rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn every query and key by the angles of their positions; see `reference.apply_rotary`."""
+    if dispatch.side("apply_rotary", q):
+        from workbench_kernels.triton_ops.rotary import apply_rotary as kernel
+
+        return kernel(q, k, cos, sin)
+    return reference.apply_rotary(q, k, cos, sin)
+
+
+def qk_norm_rotary(
+    q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Norm every head of q and k on its own, then turn it; see `reference.qk_norm_rotary`."""
+    if dispatch.side("qk_norm_rotary", q):
+        from workbench_kernels.triton_ops.rotary import qk_norm_rotary as kernel
+
+        return kernel(q, k, q_weight, k_weight, cos, sin, eps)
+    return reference.qk_norm_rotary(q, k, q_weight, k_weight, cos, sin, eps)
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up, element by element; see `reference.swiglu`."""
+    if dispatch.side("swiglu", gate):
+        from workbench_kernels.triton_ops.swiglu import swiglu as kernel
+
+        return kernel(gate, up)
+    return reference.swiglu(gate, up)
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True, document_starts: Tensor | Documents | None = None
+) -> Tensor:
+    """Softmax attention, query heads sharing keys; see `reference_attention.attention`."""
+    return reference_attention.attention(q, k, v, causal=causal, document_starts=document_starts)
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """The negative log-likelihood of each label; see `reference_cross_entropy.linear_cross_entropy`."""
+    return reference_cross_entropy.linear_cross_entropy(hidden, weight, labels)

@@ -72,7 +72,10 @@ def _forward(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def _backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
-    grads = tuple(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (gate, up))
+    grads = (
+        torch.empty(gate.shape, dtype=gate.dtype, device=gate.device),
+        torch.empty(up.shape, dtype=up.dtype, device=up.device),
+    )
     if gate.numel():
         (grad, gate, up), (grid, sizes, options) = _rows(grad, gate, up)
         strides = (grad.stride(0), gate.stride(0), up.stride(0))

@@ -27,7 +27,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interop": {"inference", "model", "tokenizer", "data"},
     "jobs": {"data", "evaluation", "inference", "interop", "model", "runs", "tokenizer", "training"},
     "tui": {"jobs", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"},
-    "cli": {"tui", "jobs", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"},
+    "cli": {
+        *("tui", "jobs", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"),
+        "workbench_kernels",  # `bench kernels` only
+    },
 }
 ONLY_IN = {"textual": {"tui"}, "plotext": {"tui"}}
 NO_TORCH = {"foundation", "tokenizer", "data", "runs"}

@@ -1,4 +1,4 @@
-"""What compiled code says of itself: instructions, natural loops, widths of memory accesses, a model of the hot loop."""
+"""What compiled code says of itself: instructions, natural loops, widths of accesses, a model of the hot loop."""
 
 import re
 import subprocess

@@ -1,5 +1,6 @@
 """Liger-Kernel and flash-linear-attention, run through their own Python code."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,8 +9,9 @@ from torch import Tensor
 
 from tests.kernels.comparison import (
     EPS,
+    EXPERTS,
+    EXPERTS_A_TOKEN,
     HEAD_DIM,
-    HEADS,
     HIDDEN,
     SEQ,
     Case,
@@ -24,6 +26,7 @@ from tests.kernels.comparison import (
     norm_inputs,
     number,
 )
+from tests.kernels.pretence import replaced
 
 
 def _liger() -> list[Case]:
@@ -54,9 +57,52 @@ def _liger() -> list[Case]:
 
 
 def _liger_experts() -> list[Case]:
-    from liger_kernel.ops import fused_moe  # noqa: F401
+    """The kernels of its mixture of experts that are products of sorted tokens, without what it fuses around them."""
+    from liger_kernel.ops import fused_moe
 
-    return []
+    def experts(routing: Tensor) -> Callable[..., Any]:
+        def run(x: Tensor, up: Tensor, down: Tensor) -> Any:
+            # Its own routing waits for the device to tell a number, which a tensor without data cannot.
+            with replaced(fused_moe, "compute_routing_metadata", _even_routing):
+                return fused_moe.LigerFusedMoEFunction.apply(x, up, down, routing, _weights_of(routing))
+
+        return run
+
+    def inputs(intermediate: int) -> Callable[[int], tuple[Tensor, ...]]:
+        def make(batch: int) -> tuple[Tensor, ...]:
+            up, down = (EXPERTS, 2 * intermediate, HIDDEN), (EXPERTS, HIDDEN, intermediate)
+            return number(batch * SEQ, HIDDEN), number(*up), number(*down)
+
+        return make
+
+    def run(x: Tensor, up: Tensor, down: Tensor) -> Any:
+        routing = torch.arange(len(x) * EXPERTS_A_TOKEN, dtype=torch.int32).view(-1, EXPERTS_A_TOKEN) % EXPERTS
+        return experts(routing)(x, up, down)
+
+    # Sizes at which its kernels multiply the same matrices as ours.
+    backward = "_moe_bwd_dX_expanded_kernel|_moe_bwd_dW1_kernel"
+    return [
+        Case("grouped_matmul", "liger", "forward", inputs(HIDDEN), run, only="_fused_down_proj_kernel"),
+        Case("grouped_matmul", "liger", "backward", inputs(HIDDEN // 2), run, only=backward),
+    ]
+
+
+def _weights_of(routing: Tensor) -> Tensor:
+    return constant(*routing.shape, dtype=torch.bfloat16)
+
+
+def _even_routing(routing: Tensor, experts: int, block: int = 128) -> tuple[Tensor, ...]:
+    """What its routing gives where every expert has as many tokens: counts, starts, order and tiles."""
+    pairs = routing.numel()
+    each = pairs // experts
+    order = routing.flatten().argsort(stable=True).to(torch.int32)
+    inverse = order.argsort().to(torch.int32)
+    starts = torch.arange(experts + 1, dtype=torch.int32) * each
+    rows = [start for expert in range(experts) for start in range(expert * each, (expert + 1) * each, block)]
+    tile_row, tile_expert = (
+        torch.tensor(values, dtype=torch.int32) for values in (rows, [row // each for row in rows])
+    )
+    return starts.diff(), starts, order // routing.shape[1], order, inverse, tile_row, tile_expert
 
 
 def _fla() -> list[Case]:
@@ -103,4 +149,5 @@ def _rotary_heads_last(batch: int) -> tuple[Tensor, ...]:
 
 
 def cases() -> list[Case]:
+    """All passes that the peers have of operations that we have."""
     return _liger() + _fla()

@@ -32,7 +32,11 @@ _FACTORIES += ("empty_permuted", "scalar_tensor", "empty_strided", "rand", "rand
 _METHODS = ("new_empty", "new_zeros", "new_ones", "new_full", "new_tensor", "to")
 _DEVICE = torch.device("cuda", 0)
 
-_backing = ""  # where tensors really are while the pretence lasts; empty outside
+
+class _State:
+    """Of this process."""
+
+    backing = ""  # where tensors really are while the pretence lasts; empty outside
 
 
 def target_of(architecture: str) -> GPUTarget:
@@ -54,29 +58,27 @@ def pretending(architecture: str, backing: str = "meta") -> Iterator[None]:
     Args:
         backing: the device on which they really are.
     """
-    global _backing
-    if _backing:
+    if _State.backing:
         yield
         return
     with contextlib.ExitStack() as stack:
         for owner, name, value in _replacements(architecture, CARDS[architecture], backing):
             stack.enter_context(replaced(owner, name, value))
-        _backing = backing
+        _State.backing = backing
         try:
             yield
         finally:
-            _backing = ""
+            _State.backing = ""
 
 
 @contextlib.contextmanager
 def honest() -> Iterator[None]:
     """Suspend the pretence: an interpreter that is about to read the tensors must see where they are."""
-    global _backing
-    before, _backing = _backing, ""
+    before, _State.backing = _State.backing, ""
     try:
         yield
     finally:
-        _backing = before
+        _State.backing = before
 
 
 @contextlib.contextmanager
@@ -118,7 +120,7 @@ def stub_driver(architecture: str) -> Any:
         get_current_device=lambda: 0,
         set_current_device=lambda device: None,
         get_current_stream=lambda device=0: 0,
-        get_active_torch_device=lambda: torch.device(_backing or "cpu"),
+        get_active_torch_device=lambda: torch.device(_State.backing or "cpu"),
         get_device_interface=lambda: torch.cuda,
         map_python_to_cpp_type=lambda name: name,
         get_benchmarker=lambda: lambda function, quantiles=None: [1.0, 1.0, 1.0],
@@ -141,8 +143,8 @@ def _replacements(architecture: str, card: Card, backing: str) -> list[tuple[Any
         L2_cache_size=50 << 20,
         gcnArchName=architecture,
     )
-    device = property(lambda tensor: _DEVICE if _backing else _true_device(tensor))
-    is_cuda = property(lambda tensor: bool(_backing) or _true_device(tensor).type == "cuda")
+    device = property(lambda tensor: _DEVICE if _State.backing else _true_device(tensor))
+    is_cuda = property(lambda tensor: bool(_State.backing) or _true_device(tensor).type == "cuda")
     return [
         (torch.Tensor, "device", device),
         (torch.Tensor, "is_cuda", is_cuda),
@@ -154,7 +156,7 @@ def _replacements(architecture: str, card: Card, backing: str) -> list[tuple[Any
         (torch.cuda, "device", lambda *_: contextlib.nullcontext()),
         (torch.cuda, "synchronize", lambda *_: None),
         (torch.version, "hip", "6.0" if architecture.startswith("gfx") else None),
-        (torch, "equal", lambda first, second: _are_equal(first, second)),
+        (torch, "equal", _are_equal),
         *((torch, name, _redirected(getattr(torch, name), backing)) for name in _FACTORIES),
         *((torch.Tensor, name, _redirected(getattr(torch.Tensor, name), backing)) for name in _METHODS),
     ]
@@ -177,7 +179,7 @@ def _redirected(function: Callable[..., Any], backing: str) -> Callable[..., Any
     """`function` with the tensors it is to make on a GPU made where they are instead."""
 
     def call(*arguments: Any, **named: Any) -> Any:
-        if _backing:
+        if _State.backing:
             arguments = tuple(backing if _is_gpu(each) else each for each in arguments)
             named = {name: backing if _is_gpu(each) else each for name, each in named.items()}
         return function(*arguments, **named)

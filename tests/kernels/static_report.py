@@ -57,7 +57,9 @@ def report(sources: Sequence[str], architectures: Sequence[str], only: str = "")
             result = Path(folder) / "rows.json"
             command = [sys.executable, "-W", "ignore", "-m", "tests.kernels.static_report", *sources]
             command += ["--architecture", architecture, "--filter", only, "--child", str(result)]
-            done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=child_environment())
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, cwd=ROOT, env=child_environment()
+            )
             if not result.is_file():
                 raise RuntimeError(f"{architecture}: {(done.stdout + done.stderr)[-3000:]}")
             rows: list[dict] = json.loads(result.read_text())

@@ -1,18 +1,15 @@
 """The project's operations as they are launched: at the compared sizes, and once for every entry of their tables.
 
-`CALLS` is the form that other reporting tools read: functions without arguments whose launches can be caught.
+`CALLS` is the form that other reporting tools read: functions without arguments whose launches can be caught. Loaded as
+a file, it needs the repository and its folder kernels on PYTHONPATH.
 """
 
 import importlib
 import pkgutil
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[2] / "kernels")]
 
 import torch
 from torch import Tensor
@@ -52,7 +49,11 @@ def cases() -> list[Case]:
         *both_passes("apply_rotary", "own", rotary_inputs, rotary.apply_rotary),
         *both_passes("qk_norm_rotary", "own", normed_rotary_inputs, _qk_norm_rotary, counted=(8,)),
         *both_passes("swiglu", "own", gated_inputs, operations["swiglu"].swiglu),
-        *(both_passes("attention", "own", heads_first_inputs, operations["attention"].attention, counted=(1,)) if hasattr(operations["attention"],"attention") else []),
+        *(
+            both_passes("attention", "own", heads_first_inputs, operations["attention"].attention, counted=(1,))
+            if hasattr(operations["attention"], "attention")
+            else []
+        ),
         Case(
             "linear_cross_entropy",
             "own",
@@ -141,7 +142,8 @@ def _heads_and_tables(head_dim: int) -> tuple[Tensor, ...]:
 
 
 def _attention_table() -> Iterator[Case]:
-    if not hasattr(operations["attention"],"attention"): return
+    if not hasattr(operations["attention"], "attention"):
+        return
     attention = operations["attention"].attention
     starts = torch.zeros(2, SEQ, dtype=torch.int64)
     for head_dim in (16, 24, 32, 64, 80, 128):

@@ -75,6 +75,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_model_commands(commands)
     _add_profile_commands(commands)
     _add_data_commands(commands)
+    _add_bench_commands(commands)
     _add(commands, "locate", "workbench_command:locate", "print the folders that are used", workspace=True)
     return parser
 
@@ -150,6 +151,14 @@ def _add_data_commands(commands: Any) -> None:
     lint.add_argument("--kind", choices=("pretrain", "sft", "dpo"), help="its use; told by its first row when absent")
     lint.add_argument("--tokenizer", metavar="DIR|FILE", help="also tell of conversations that are too long")
     lint.add_argument("--sequence-length", type=_positive, metavar="N", help="tokens a row, for --tokenizer")
+
+
+def _add_bench_commands(commands: Any) -> None:
+    bench = commands.add_parser("bench", help="measure the program's parts", allow_abbrev=False)
+    subjects = bench.add_subparsers(title="commands", metavar="SUBJECT", required=True)
+    text = "time the kernels on a GPU; without one, show what compiling them says"
+    kernels = _add(subjects, "kernels", "kernel_commands:bench_kernels", text)
+    kernels.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def _add(commands: Any, name: str, command: str, text: str, workspace: bool = False) -> argparse.ArgumentParser:

@@ -27,7 +27,8 @@ def load_rows(source, rows, stride, columns, mask):
 def tile_mask(row_exists, columns, HIDDEN: tl.constexpr, BLOCK_HIDDEN: tl.constexpr):
     if HIDDEN % BLOCK_HIDDEN == 0:
         return row_exists[:, None]
-    return row_exists[:, None] & (columns < HIDDEN)[None, :]
+    else:  # the compiler reads on after a return
+        return row_exists[:, None] & (columns < HIDDEN)[None, :]
 
 
 @triton.jit
@@ -95,7 +96,9 @@ def rms_norm_backward_kernel(
     """The gradient of x, rows of one block. A program stays: it takes rows in strides of the grid, and sums its part
     of the weight's gradient in registers."""
     columns = tl.arange(0, BLOCK_HIDDEN)
-    scales = load_weight(weight, columns, HIDDEN)[None, :]
+    # Repeated for every row of the block, so that a thread holds the columns it works on and reads 128 bits of them.
+    places = tl.broadcast_to(columns[None, :], (BLOCK_ROWS, BLOCK_HIDDEN))
+    scales = tl.load(weight + places, mask=places < HIDDEN, other=0.0).to(tl.float32)
     weight_part = tl.zeros((BLOCK_ROWS, BLOCK_HIDDEN), dtype=tl.float32)
     step = tl.num_programs(0) * BLOCK_ROWS
     for start in range(tl.program_id(0) * BLOCK_ROWS, row_count, step):
@@ -201,7 +204,7 @@ _TILE = {"forward": (2048, 16), "backward": (2048, 8)}
 _SEVERAL = {
     "forward": {"BLOCK_ROWS": 1, "BLOCK_HIDDEN": 4096},
     "backward": {"BLOCK_ROWS": 1, "BLOCK_HIDDEN": 4096},
-    "weight": {"BLOCK_ROWS": 4, "BLOCK_HIDDEN": 512},
+    "weight": {"BLOCK_ROWS": 2, "BLOCK_HIDDEN": 1024},
     "parts": {"BLOCK_PARTS": 64, "BLOCK_SIZE": 32},
 }
 

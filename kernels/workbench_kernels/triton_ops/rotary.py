@@ -23,7 +23,8 @@ from workbench_kernels.triton_ops.rms_norm import resident_programs, sum_parts
 def tile_mask(row_exists, SIZE: tl.constexpr, BLOCK: tl.constexpr):
     if SIZE == BLOCK:
         return row_exists[:, None]
-    return row_exists[:, None] & (tl.arange(0, BLOCK) < SIZE)[None, :]
+    else:  # the compiler reads on after a return
+        return row_exists[:, None] & (tl.arange(0, BLOCK) < SIZE)[None, :]
 
 
 @triton.jit
@@ -228,7 +229,7 @@ def _launch(architecture: str, half: int, norm_backward: bool) -> Launch:
         return Launch({"BLOCK_TOKENS": 8, "BLOCK_HEADS": 2, "BLOCK_HALF": block})
     blocks = {
         "BLOCK_TOKENS": max(1, min(64, _TILE // block)),
-        "BLOCK_HEADS": 2 if norm_backward else 4,
+        "BLOCK_HEADS": 1 if norm_backward else 4,
         "BLOCK_HALF": block,
     }
     return Launch(blocks, 2 if architecture.startswith("gfx9") else 4, 1, f"heads of up to {2 * block}")

@@ -49,6 +49,16 @@ def test_halves_of_a_packed_projection_are_read_where_they_are(device) -> None:
     assert [tensor.data_ptr() for tensor in rows] == [gate.data_ptr(), up.data_ptr()]
 
 
+def test_gate_and_up_may_have_strides_of_their_own(proves: Callable, device) -> None:
+    packed, plain = torch.randn(3, 160, device=device), torch.randn(3, 80, device=device)
+    proves(
+        lambda x, up: workbench_kernels.swiglu(x[:, :80], up), lambda x, up: definition(x[:, :80], up), packed, plain
+    )
+    proves(
+        lambda gate, x: workbench_kernels.swiglu(gate, x[:, :80]), lambda g, x: definition(g, x[:, :80]), plain, packed
+    )
+
+
 @pytest.mark.parametrize("shape", [(3, 170), (130, 5)])
 def test_transposed_inputs_and_gradients_are_the_definition(proves: Callable, device, shape: tuple[int, int]) -> None:
     gate, up = torch.randn(2, *shape, device=device)

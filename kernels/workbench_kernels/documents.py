@@ -138,4 +138,5 @@ def _no_earlier(seq: int, kv_seq: int, window: int, dtype: torch.dtype, device: 
     """The mask of all keys before each query's window, (1, 1, seq, kv_seq)."""
     starts = _window_starts(seq, kv_seq, window, device)[0]
     hidden = torch.arange(kv_seq, device=device) < starts.unsqueeze(1)
-    return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf")).view(1, 1, seq, kv_seq)
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
+    return mask.masked_fill_(hidden, float("-inf")).view(1, 1, seq, kv_seq)

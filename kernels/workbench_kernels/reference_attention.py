@@ -85,9 +85,7 @@ class _TiledBackward(torch.autograd.Function):
         return (*grads, None, None, None)
 
 
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, causal: bool, window: int | None, documents: Documents | None
-) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, window: int | None, documents: Documents | None) -> Tensor:
     seq, kv_seq = q.shape[2], k.shape[2]
     if documents is None and window is None and (not causal or seq == 1):
         return F.scaled_dot_product_attention(q, k, v, enable_gqa=True)

@@ -215,9 +215,12 @@ def test_rows_too_far_apart_for_32_bits_are_found(monkeypatch, device) -> None:
     assert attention_backward.strides_of(far)[1]["WIDE"]
     assert not attention_backward.strides_of(q, k, v)[1]["WIDE"]
     strides_of = attention_backward.strides_of
-    monkeypatch.setattr(
-        attention_backward, "strides_of", lambda *given: (strides_of(*given)[0], {**strides_of(*given)[1], "WIDE": True})
-    )
+
+    def far_apart(*given: Tensor) -> tuple[list[int], dict[str, int | bool]]:
+        strides, layout = strides_of(*given)
+        return strides, layout | {"WIDE": True}
+
+    monkeypatch.setattr(attention_backward, "strides_of", far_apart)
     assert torch.equal(expected, kernels.attention(q, k, v))
 
 

@@ -200,10 +200,10 @@ def test_views_of_a_packed_projection_get_their_gradients(device, head_dim: int)
 
 def test_upstream_gradients_of_any_layout_are_taken(device) -> None:
     q, k, v = (each.to(device) for each in tensors(2, 2, 1, 20, 20, 16))
-    upstream = torch.randn(1, 1, 1, 1, device=device)
-    expanded = gradients(q, k, v, upstream.expand(q.shape))
-    for layout in (lambda x: x.contiguous(), lambda x: x.mT.contiguous().mT, lambda x: x.transpose(0, 1).contiguous().transpose(0, 1)):
-        for one, other in zip(expanded, gradients(q, k, v, layout(upstream.expand(q.shape))), strict=True):
+    upstream = torch.randn(1, 1, 1, 1, device=device).expand(q.shape)  # as a sum gives it
+    heads_first = upstream.transpose(0, 1).contiguous().transpose(0, 1)
+    for layout in (upstream.contiguous(), upstream.mT.contiguous().mT, heads_first):
+        for one, other in zip(gradients(q, k, v, upstream), gradients(q, k, v, layout), strict=True):
             assert torch.equal(one, other)
 
 
@@ -212,9 +212,12 @@ def test_rows_too_far_apart_for_32_bits_are_found(monkeypatch, device) -> None:
     upstream = torch.randn(inputs[0].shape, device=device)
     expected = gradients(*inputs, upstream)
     strides_of = attention_backward.strides_of
-    monkeypatch.setattr(
-        attention_backward, "strides_of", lambda *given: (strides_of(*given)[0], {**strides_of(*given)[1], "WIDE": True})
-    )
+
+    def far_apart(*given: Tensor) -> tuple[list[int], dict[str, int | bool]]:
+        strides, layout = strides_of(*given)
+        return strides, layout | {"WIDE": True}
+
+    monkeypatch.setattr(attention_backward, "strides_of", far_apart)
     for one, other in zip(expected, gradients(*inputs, upstream), strict=True):
         assert torch.equal(one, other)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from workbench_kernels import reference_attention
 from workbench_kernels.documents import Documents
-from workbench_kernels.launch import INTERPRETER, Launch, architecture, lookup, next_power_of_2
+from workbench_kernels.launch import INTERPRETER, Launch, architecture, lookup
 from workbench_kernels.reference import compute_dtype
 from workbench_kernels.triton_ops import attention_backward
 from workbench_kernels.triton_ops.attention_ranges import key_range, load_tile, lowest_keys, row_offsets, sees
@@ -164,16 +164,11 @@ def _launch(architecture: str, kind: str, size: int) -> Launch:
 
 
 def _pick(q: Tensor) -> Launch:
-    name, size = architecture(q.device), size_class(q)
+    name, size = architecture(q.device), attention_backward.size_class(q)
     if q.dtype == torch.float32:
         return _launch(name, "float32", size)
     short = _launch(name, "short", size)
     return short if q.shape[2] <= short.blocks["BLOCK_M"] else _launch(name, "long", size)
-
-
-def size_class(q: Tensor) -> int:
-    """The largest head size of the row of the table for q."""
-    return max(32, next_power_of_2(q.shape[3]))
 
 
 @torch.library.custom_op("workbench_kernels::attention", mutates_args=())

@@ -217,9 +217,21 @@ def _add_grad_kv(
 # Blocks of queries and of keys, warps, stages; by the head size that they hold at most: of dq, then of dk and dv.
 _Row = tuple[int, int, int, int]
 _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
-    "sm_80": {32: ((64, 64, 4, 2), (64, 64, 4, 2)), 64: ((64, 64, 4, 2), (64, 128, 8, 2)), 128: ((128, 64, 8, 2), (32, 128, 8, 2))},
-    "sm_90": {32: ((64, 64, 4, 2), (64, 64, 4, 2)), 64: ((64, 64, 4, 2), (64, 128, 8, 2)), 128: ((128, 64, 8, 2), (64, 128, 8, 2))},
-    "default": {32: ((64, 32, 4, 2), (32, 64, 4, 2)), 64: ((64, 32, 4, 2), (32, 64, 4, 2)), 128: ((64, 32, 8, 2), (32, 64, 8, 2))},
+    "sm_80": {
+        32: ((64, 64, 4, 2), (64, 64, 4, 2)),
+        64: ((64, 64, 4, 2), (64, 128, 8, 2)),
+        128: ((128, 64, 8, 2), (32, 128, 8, 2)),
+    },
+    "sm_90": {
+        32: ((64, 64, 4, 2), (64, 64, 4, 2)),
+        64: ((64, 64, 4, 2), (64, 128, 8, 2)),
+        128: ((128, 64, 8, 2), (64, 128, 8, 2)),
+    },
+    "default": {
+        32: ((64, 32, 4, 2), (32, 64, 4, 2)),
+        64: ((64, 32, 4, 2), (32, 64, 4, 2)),
+        128: ((64, 32, 8, 2), (32, 64, 8, 2)),
+    },
 }
 _FLOAT32: dict[int, tuple[_Row, _Row]] = {
     32: ((64, 32, 4, 2), (32, 64, 4, 2)),
@@ -247,6 +259,11 @@ def _launches(architecture: str, kind: str, size: int) -> tuple[Launch, Launch]:
     note = f"{kind}, head sizes up to {size}"
     of_q, of_kv = (Launch({"BLOCK_M": m, "BLOCK_N": n}, warps, stages, note) for m, n, warps, stages in rows)
     return of_q, of_kv
+
+
+def size_class(q: Tensor) -> int:
+    """The largest head size of the row of the table for q."""
+    return max(32, next_power_of_2(q.shape[3]))
 
 
 def with_adjacent_columns(x: Tensor) -> Tensor:
@@ -293,7 +310,7 @@ def attention_backward(
     delta = torch.empty_like(lse)
     dq, dk, dv = like_projection(q), like_projection(k), like_projection(v)
     kind = "float32" if q.dtype == torch.float32 else "half"
-    of_q, of_kv = _launches(architecture(q.device), kind, max(32, next_power_of_2(head_dim)))
+    of_q, of_kv = _launches(architecture(q.device), kind, size_class(q))
     strides, layout = strides_of(q, k, v, grad)
     sizes = (seq, kv_seq, heads, window or 0, head_dim**-0.5, *strides)
     options = {

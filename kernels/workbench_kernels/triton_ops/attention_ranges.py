@@ -1,7 +1,7 @@
 """Which keys a block of queries sees, and which queries see a block of keys: shared by the attention kernels.
 
-Query i of seq stands at key position i + kv_seq - seq. It sees the keys up to its own position (CAUSAL), of these or all
-the last `window` ones (WINDOWED), and none before the start of its document (DOCUMENTS). Starts never decrease along a
+Query i of seq stands at key position i + kv_seq - seq. It sees the keys up to its own position (CAUSAL), none before
+the last `window` up to there (WINDOWED), and none before its document starts (DOCUMENTS). Starts never decrease along a
 row, so what a block sees is one range; in it lies the range that every query of the block sees, which needs no mask.
 """
 

@@ -73,12 +73,26 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True, document_starts: Tensor | Documents | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    document_starts: Tensor | Documents | None = None,
 ) -> Tensor:
     """Softmax attention, query heads sharing keys; see `reference_attention.attention`."""
-    return reference_attention.attention(q, k, v, causal=causal, document_starts=document_starts)
+    if dispatch.side("attention", q):
+        from workbench_kernels.triton_ops.attention import attention as kernel
+
+        return kernel(q, k, v, causal=causal, window=window, document_starts=document_starts)
+    return reference_attention.attention(q, k, v, causal=causal, window=window, document_starts=document_starts)
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, *, z_loss: float = 0.0) -> Tensor:
     """The negative log-likelihood of each label; see `reference_cross_entropy.linear_cross_entropy`."""
-    return reference_cross_entropy.linear_cross_entropy(hidden, weight, labels)
+    if dispatch.side("linear_cross_entropy", hidden):
+        from workbench_kernels.triton_ops.cross_entropy import linear_cross_entropy as kernel
+
+        return kernel(hidden, weight, labels, z_loss=z_loss)
+    return reference_cross_entropy.linear_cross_entropy(hidden, weight, labels, z_loss=z_loss)

@@ -121,19 +121,17 @@ class _Runner:
         pipe, writer = os.pipe()
 
         def clean() -> str:
-            told = []
-            for item in items:
-                start = time.monotonic()
-                if _item_fails(item):
-                    return f"! {item.nodeid}"
-                told.append(f"{time.monotonic() - start:.4f} {item.nodeid}")
-            return "\n".join(told)
+            with tempfile.TemporaryDirectory() as folder:  # as for a fault: loading again must not matter either
+                for module in dict.fromkeys(fault.module for fault in self._faults):
+                    _load(module, source_path(module).read_text(encoding="utf-8"), Path(folder))
+                return "\n".join(_timed(items))
 
         process = _forked(clean, writer, limit=0)
         text = _read(pipe)
         _, status = os.waitpid(process, 0)
-        if text.startswith("!") or (status and not text):
-            return text or f"status {status}"
+        last = text.rpartition("\n")[2]
+        if last.startswith("!") or status or not text:
+            return last or f"status {status}"
         for line in text.splitlines():
             seconds, _, name = line.partition(" ")
             self._seconds[name] = float(seconds)
@@ -143,7 +141,8 @@ class _Runner:
         """In a child: the first of the operation's tests that notices the fault."""
         with tempfile.TemporaryDirectory() as folder:
             try:
-                _load_changed(fault, Path(folder))
+                source = source_path(fault.module).read_text(encoding="utf-8")
+                _load(fault.module, changed(source, fault), Path(folder))
             except Exception as error:  # noqa: BLE001  what cannot be loaded is noticed by every test
                 return f"loading: {error}"
             own = [item for item in items if item.path.stem in fault.tests]
@@ -160,16 +159,25 @@ def _item_fails(item: Any) -> bool:
     return any(report.failed for report in reports)
 
 
-def _load_changed(fault: Fault, folder: Path) -> None:
-    """Put the changed source into the module, and load again what took names from it."""
-    for name in [fault.module, *_dependents(fault.module)]:
-        module = sys.modules.get(f"workbench_kernels.triton_ops.{name}")
-        if module is None:
-            continue
-        source = source_path(name).read_text(encoding="utf-8")
-        path = folder / f"{name}.py"  # a real file: Triton reads the source of a kernel by the name of its file
-        path.write_text(changed(source, fault) if name == fault.module else source, encoding="utf-8")
-        _execute(module, path)
+def _timed(items: list[Any]) -> Iterator[str]:
+    """Seconds and name of each test, up to one that fails, which is told alone."""
+    for item in items:
+        start = time.monotonic()
+        if _item_fails(item):
+            yield f"! {item.nodeid}"
+            return
+        yield f"{time.monotonic() - start:.4f} {item.nodeid}"
+
+
+def _load(module: str, source: str, folder: Path) -> None:
+    """Put `source` into the module, and load again what took names from it."""
+    sources = {name: source_path(name).read_text(encoding="utf-8") for name in _dependents(module)}
+    for name, text in {module: source, **sources}.items():
+        loaded = sys.modules.get(f"workbench_kernels.triton_ops.{name}")
+        if loaded is not None:
+            path = folder / f"{name}.py"  # a real file: Triton reads a kernel's source by the name of its file
+            path.write_text(text, encoding="utf-8")
+            _execute(loaded, path)
 
 
 def _execute(module: ModuleType, path: Path) -> None:
@@ -200,8 +208,9 @@ def _forked(work: Callable[[], str], writer: int, limit: int = _SECONDS) -> int:
     try:
         result = work()
     except BaseException as error:  # noqa: BLE001  the child ends here, whatever happened
-        result = f"{type(error).__name__}: {error}"
-    os.write(writer, result.encode()[:60000])
+        result = f"! {type(error).__name__}: {error}"
+    with open(writer, "wb") as file:
+        file.write(result.encode())
     os._exit(0)
 
 

@@ -210,7 +210,10 @@ def _run_child(source: str, architecture: str, only: str, result: Path) -> None:
 def _state_of(source: str, only: str) -> str:
     """What the counts depend on: the kernels, this tool, the versions of the libraries."""
     files = [*sorted((ROOT / "kernels").rglob("*.py"))] if source == "own" else []
-    files += [Path(__file__).with_name(f"{name}.py") for name in ("traffic", "comparison", "pretence", "cards")]
+    files += [
+        Path(__file__).with_name(f"{name}.py")
+        for name in ("traffic", "comparison", "pretence", "torch_operations", "cards")
+    ]
     files += [Path(__file__).with_name("static_specs.py" if source == "own" else "peer_specs.py")]
     state = hashlib.sha256(only.encode())
     for file in files:
@@ -225,6 +228,7 @@ def count_here(source: str, architecture: str, only: str) -> list[dict]:
     from tests.kernels import interpreter
     from tests.kernels.comparison import BATCH
     from tests.kernels.pretence import pretending
+    from tests.kernels.torch_operations import SkipProducts
 
     interpreter.install()
     rows = []
@@ -235,7 +239,7 @@ def count_here(source: str, architecture: str, only: str) -> list[dict]:
             counts = []
             for size in case.counted:
                 with counting() as counted:
-                    case.run(size)
+                    case.run(size, around=SkipProducts())
                 counts.append(by_kernel([each for each in counted if re.search(case.only, each.kernel)]))
             for traffic in at_batch(BATCH, case.counted, counts).values():
                 rows.append(

@@ -113,9 +113,7 @@ def cross_entropy_kernel(
 
 
 @triton.jit
-def cross_entropy_gradient_kernel(
-    LOGITS, LABELS, LOG_SUM, UPSTREAM, stride, vocab_size, z_loss, BLOCK: tl.constexpr
-):
+def cross_entropy_gradient_kernel(LOGITS, LABELS, LOG_SUM, UPSTREAM, stride, vocab_size, z_loss, BLOCK: tl.constexpr):
     """One program a row and block: LOGITS become their gradient times the row's upstream gradient."""
     row = tl.program_id(0).to(tl.int64)
     logits = LOGITS + row * stride
@@ -226,12 +224,12 @@ def forward_op(
     count = len(labels)
     losses, log_sums = vocabulary.spread(losses, kept, count), vocabulary.spread(log_sums, kept, count)
     grad_hidden = hidden.new_empty(0) if grad_hidden is None else vocabulary.spread(grad_hidden, kept, count)
-    return losses, log_sums, grad_hidden, weight_gradient(total, weight) if weight_grad else weight.new_empty(0)
-
-
-def weight_gradient(total: Tensor | None, weight: Tensor) -> Tensor:
-    """The sum over the chunks in the weight's dtype; zeros where there was none."""
-    return torch.zeros_like(weight, memory_format=torch.contiguous_format) if total is None else total.to(weight.dtype)
+    return (
+        losses,
+        log_sums,
+        grad_hidden,
+        vocabulary.weight_gradient(total, weight) if weight_grad else weight.new_empty(0),
+    )
 
 
 @forward_op.register_fake
@@ -262,7 +260,7 @@ def weight_gradient_op(
         gradient_in_place(buffer, len(weight), labels[part], z_loss, log_sums[part], upstream[part])
         gradient = buffer[:, : len(weight)]
         total = vocabulary.add_product(total, gradient.T, rows[part], part.stop == len(rows))
-    return weight_gradient(total, weight)
+    return vocabulary.weight_gradient(total, weight)
 
 
 @weight_gradient_op.register_fake

@@ -46,6 +46,11 @@ def add_product(total: Tensor | None, a: Tensor, b: Tensor, last: bool) -> Tenso
     return total.add_(a @ b)
 
 
+def weight_gradient(total: Tensor | None, weight: Tensor) -> Tensor:
+    """The sum over the chunks in the weight's dtype; zeros where there was none."""
+    return torch.zeros_like(weight, memory_format=torch.contiguous_format) if total is None else total.to(weight.dtype)
+
+
 def kept_rows(labels: Tensor, ignored: int) -> Tensor | None:
     """The positions of the labels that count, None where all do.
 

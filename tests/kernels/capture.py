@@ -12,6 +12,7 @@ from triton.runtime.jit import JITFunction
 
 from tests.kernels.pretence import pretending, replaced, stub_driver
 
+_MOST_CANDIDATES = 8  # of the configurations that a library would time: spread evenly over its list
 _OPTIONS = ("num_warps", "num_stages", "num_ctas", "maxnreg")
 
 
@@ -73,7 +74,7 @@ def _launching_all(launches: list[Launched]) -> Callable[..., Any]:
 def _candidates(autotuner: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
     autotuner.nargs = dict(zip(autotuner.arg_names, arguments, strict=False))
     candidates: list[Any] = autotuner.prune_configs(named) if autotuner.early_config_prune else autotuner.configs
-    return candidates
+    return candidates[:: -(-len(candidates) // _MOST_CANDIDATES)]
 
 
 def _next_choice(launches: list[Launched]) -> int:

@@ -82,8 +82,10 @@ def cross_entropy_kernel(
     picked = tl.load(logits + label, mask=inside, other=float("nan")).to(tl.float32)
     largest = tl.full((), LOWEST, tl.float32)
     total = tl.full((), 0.0, tl.float32)
-    tail = vocab_size // BLOCK * BLOCK
-    if not ONE_BLOCK:
+    if ONE_BLOCK:
+        tail = 0
+    else:
+        tail = vocab_size // BLOCK * BLOCK
         for start in range(0, tail, BLOCK):
             x = _load(logits, start + columns, stride, vocab_size, False)
             largest, total = _add_block(x, largest, total)

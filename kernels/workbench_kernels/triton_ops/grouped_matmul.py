@@ -138,7 +138,8 @@ def _blocks(m: int, n: int, k: int) -> dict[str, int]:
 
 
 # many: experts with as many tokens as a block of rows, or more; few: experts with fewer, bound by their weights.
-# wide: float32, by plain multiplications (or tf32 where PyTorch allows it), so with small blocks.
+# wide: float32, by plain multiplications (or tf32 where PyTorch allows it), so with small blocks: from 64 rows on,
+# Triton for sm_100 takes its tensor cores, which round to tf32, whatever precision was asked for.
 _TABLE = {
     INTERPRETER: {
         "many": Launch(_blocks(16, 32, 32)),
@@ -151,8 +152,8 @@ _TABLE = {
         "many": Launch(_blocks(128, 128, 32), 8, 3),
         "few": Launch(_blocks(16, 128, 64), 4, 3),
         "weight": Launch(_blocks(128, 128, 32), 8, 3),
-        "wide": Launch(_blocks(64, 64, 16), 8, 2),
-        "wide weight": Launch(_blocks(64, 64, 16), 8, 2),
+        "wide": Launch(_blocks(32, 64, 16), 4, 2),
+        "wide weight": Launch(_blocks(32, 64, 16), 4, 2),
     },
 }
 _TABLE["sm_80"] = _TABLE["default"] | {

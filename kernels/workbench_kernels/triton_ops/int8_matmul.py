@@ -92,7 +92,8 @@ def _blocks(rows: int, out: int, inner: int) -> dict[str, int]:
     return {"BLOCK_ROWS": rows, "BLOCK_OUT": out, "BLOCK_IN": inner}
 
 
-# vector: up to _VECTOR_ROWS tokens. few, more, many: that many tokens by block of rows. wide: float32.
+# vector: up to _VECTOR_ROWS tokens. few, more, many: that many tokens by block of rows. wide: float32, with under 64
+# outputs, from where on Triton for sm_100 takes tensor cores that round to tf32, whatever precision was asked for.
 _TABLE = {
     INTERPRETER: {
         "vector": Launch({"BLOCK_OUT": 16, "BLOCK_IN": 64}),
@@ -104,7 +105,7 @@ _TABLE = {
         "vector": Launch({"BLOCK_OUT": 4, "BLOCK_IN": 1024}, 4, 1),
         "few": Launch(_blocks(16, 64, 128), 4, 4),
         "many": Launch(_blocks(64, 64, 64), 4, 3),
-        "wide": Launch(_blocks(16, 64, 64), 4, 2),
+        "wide": Launch(_blocks(16, 32, 64), 4, 2),
     },
 }
 

@@ -1,4 +1,4 @@
-"""What the losses over a vocabulary share: chunks of tokens, the buffer of their logits, sums of products over chunks."""
+"""What the losses over a vocabulary share: chunks of tokens, the buffer of their logits, sums over chunks."""
 
 from collections.abc import Iterator
 

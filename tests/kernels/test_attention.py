@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("sanitized")
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 SHAPES = [
-    (2, 4, 2, 33, 33, 16),
+    (2, 2, 1, 33, 33, 16),
     (1, 3, 1, 70, 70, 24),
     (1, 8, 1, 37, 37, 40),
     (1, 2, 2, 64, 64, 64),
@@ -57,28 +57,27 @@ def test_every_length_is_the_definition(device, first: int) -> None:
 @pytest.mark.parametrize("seq, kv_seq", [(1, 9), (1, 50), (2, 50), (5, 33), (7, 20), (20, 57), (16, 16), (17, 48)])
 @pytest.mark.parametrize("heads, kv_heads", [(2, 2), (6, 2), (8, 1)])
 def test_the_last_query_stands_at_the_last_key_of_a_cache(device, seq, kv_seq, heads, kv_heads) -> None:
-    proves_output(*(each.to(device) for each in tensors(2, heads, kv_heads, seq, kv_seq, 16)))
+    proves_output(*(each.to(device) for each in tensors(1, heads, kv_heads, seq, kv_seq, 16)))
 
 
 @pytest.mark.parametrize("seq, kv_seq", [(33, 33), (5, 40), (40, 5), (1, 17), (48, 32)])
 def test_without_a_causal_order_every_key_is_seen(device, seq: int, kv_seq: int) -> None:
-    proves_output(*(each.to(device) for each in tensors(2, 4, 2, seq, kv_seq, 16)), causal=False)
+    proves_output(*(each.to(device) for each in tensors(2, 2, 1, seq, kv_seq, 16)), causal=False)
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("window", [1, 7, 16, 33, 1000])
-@pytest.mark.parametrize("seq, kv_seq", [(70, 70), (20, 57), (1, 40), (50, 20)])
+@pytest.mark.parametrize("window", [1, 7, 16, 33])
+@pytest.mark.parametrize("seq, kv_seq", [(70, 70), (20, 57), (1, 40)])
 def test_a_window_hides_earlier_keys(device, seq: int, kv_seq: int, window: int, causal: bool) -> None:
     inputs = (each.to(device) for each in tensors(1, 2, 1, seq, kv_seq, 16))
     proves_output(*inputs, window=window, causal=causal)
 
 
-@pytest.mark.parametrize("window", [None, 9])
-@pytest.mark.parametrize("integer", [torch.int32, torch.int64])
+@pytest.mark.parametrize("window, integer", [(None, torch.int32), (9, torch.int64)])
 @pytest.mark.parametrize("seq, kv_seq", [(70, 70), (20, 57)])
 def test_earlier_documents_are_hidden(device, seq: int, kv_seq: int, integer: torch.dtype, window: int | None) -> None:
-    starts = random_starts(3, seq, shift=kv_seq - seq).to(device, integer)
-    inputs = [each.to(device) for each in tensors(3, 2, 1, seq, kv_seq, 16)]
+    starts = random_starts(2, seq, shift=kv_seq - seq).to(device, integer)
+    inputs = [each.to(device) for each in tensors(2, 2, 1, seq, kv_seq, 16)]
     out = proves_output(*inputs, starts=starts, window=window)
     prepared = kernels.attention(*inputs, window=window, document_starts=Documents(starts, kv_seq))
     assert torch.equal(out, prepared)
@@ -118,7 +117,7 @@ def test_large_logits_neither_overflow_nor_vanish(device, causal: bool) -> None:
     masking=st.sampled_from(["causal", "documents", "all"]),
     seed=st.integers(0, 2**20),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_shape_in_any_order_of_programs(
     device, batch, kv_heads, group, seq, before, head_dim, window, masking, seed
 ) -> None:
@@ -130,8 +129,8 @@ def test_any_shape_in_any_order_of_programs(
         proves_output(*inputs, starts=starts, window=window, causal=masking != "all")
 
 
-@pytest.mark.parametrize("blocks", [(16, 32), (16, 16), (64, 16), (32, 64)])
-@pytest.mark.parametrize("seq, kv_seq", [(70, 70), (33, 65)])
+@pytest.mark.parametrize("blocks", [(16, 32), (16, 16), (64, 16)])
+@pytest.mark.parametrize("seq, kv_seq", [(50, 50), (33, 65)])
 def test_blocks_of_any_proportion_see_the_same(monkeypatch, device, blocks, seq: int, kv_seq: int) -> None:
     monkeypatch.setattr(kernels, "_INTERPRETED", dict.fromkeys(kernels._INTERPRETED, (*blocks, 4, 1)))
     inputs = [each.to(device) for each in tensors(1, 2, 1, seq, kv_seq, 16)]

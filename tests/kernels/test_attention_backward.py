@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("sanitized")
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 SHAPES = [
-    (2, 4, 2, 33, 33, 16),
+    (2, 2, 1, 33, 33, 16),
     (1, 3, 1, 70, 70, 24),
     (1, 8, 1, 37, 37, 40),
     (1, 2, 2, 64, 64, 64),
@@ -68,28 +68,27 @@ def test_gradients_of_every_length_are_the_definition(device, first: int) -> Non
 @pytest.mark.parametrize("seq, kv_seq", [(1, 50), (5, 33), (20, 57), (17, 48)])
 @pytest.mark.parametrize("heads, kv_heads", [(2, 2), (6, 2), (8, 1)])
 def test_gradients_reach_the_keys_of_a_cache(device, seq, kv_seq, heads, kv_heads) -> None:
-    proves_gradients(*(each.to(device) for each in tensors(2, heads, kv_heads, seq, kv_seq, 16)))
+    proves_gradients(*(each.to(device) for each in tensors(1, heads, kv_heads, seq, kv_seq, 16)))
 
 
 @pytest.mark.parametrize("seq, kv_seq", [(33, 33), (5, 40), (40, 5), (48, 32)])
 def test_gradients_without_a_causal_order(device, seq: int, kv_seq: int) -> None:
-    proves_gradients(*(each.to(device) for each in tensors(2, 4, 2, seq, kv_seq, 16)), causal=False)
+    proves_gradients(*(each.to(device) for each in tensors(2, 2, 1, seq, kv_seq, 16)), causal=False)
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("window", [1, 7, 16, 33, 1000])
-@pytest.mark.parametrize("seq, kv_seq", [(70, 70), (20, 57), (50, 20)])
+@pytest.mark.parametrize("window", [1, 7, 16])
+@pytest.mark.parametrize("seq, kv_seq", [(70, 70), (20, 57)])
 def test_gradients_within_a_window(device, seq: int, kv_seq: int, window: int, causal: bool) -> None:
     inputs = (each.to(device) for each in tensors(1, 2, 1, seq, kv_seq, 16))
     proves_gradients(*inputs, window=window, causal=causal)
 
 
-@pytest.mark.parametrize("window", [None, 9])
-@pytest.mark.parametrize("integer", [torch.int32, torch.int64])
+@pytest.mark.parametrize("window, integer", [(None, torch.int32), (9, torch.int64)])
 @pytest.mark.parametrize("seq, kv_seq", [(70, 70), (20, 57)])
 def test_gradients_within_documents(device, seq: int, kv_seq: int, integer: torch.dtype, window: int | None) -> None:
-    starts = random_starts(3, seq, shift=kv_seq - seq).to(device, integer)
-    inputs = (each.to(device) for each in tensors(3, 2, 1, seq, kv_seq, 16))
+    starts = random_starts(2, seq, shift=kv_seq - seq).to(device, integer)
+    inputs = (each.to(device) for each in tensors(2, 2, 1, seq, kv_seq, 16))
     proves_gradients(*inputs, starts=starts, window=window)
 
 
@@ -131,7 +130,7 @@ def test_large_logits_have_finite_exact_gradients(device, causal: bool) -> None:
     masking=st.sampled_from(["causal", "documents", "all"]),
     seed=st.integers(0, 2**20),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_gradients_of_any_shape_in_any_order_of_programs(
     device, batch, kv_heads, group, seq, before, head_dim, window, masking, seed
 ) -> None:
@@ -143,11 +142,11 @@ def test_gradients_of_any_shape_in_any_order_of_programs(
         proves_gradients(*inputs, starts=starts, window=window, causal=masking != "all", tolerance=1e-5)
 
 
-@pytest.mark.parametrize("blocks", [(32, 16), (16, 16), (16, 64), (64, 32)])
-@pytest.mark.parametrize("seq, kv_seq", [(70, 70), (33, 65)])
+@pytest.mark.parametrize("blocks", [(16, 16), (16, 64), (64, 32)])
+@pytest.mark.parametrize("seq, kv_seq", [(50, 50), (33, 65)])
 def test_blocks_of_any_proportion_give_the_same(monkeypatch, device, blocks, seq: int, kv_seq: int) -> None:
     monkeypatch.setattr(attention_backward, "_INTERPRETED", ((*blocks, 4, 1), (*blocks, 4, 1)))
-    inputs = [each.to(device) for each in tensors(1, 2, 1, seq, kv_seq, 16)]
+    inputs = [each.to(device) for each in tensors(1, 1, 1, seq, kv_seq, 16)]
     proves_gradients(*inputs)
     proves_gradients(*inputs, causal=False)
     proves_gradients(*inputs, window=20)

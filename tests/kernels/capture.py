@@ -45,7 +45,7 @@ def capturing(architecture: str) -> Iterator[list[Launched]]:
     """Collect the launches inside, each compiled for `architecture` instead of run."""
     launches: list[Launched] = []
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_driver(architecture))
+        stack.enter_context(stub_for(architecture))
         stack.enter_context(pretending(architecture))
         stack.enter_context(own_operations_launch())
         stack.enter_context(replaced(JITFunction, "run", _compiling(launches, JITFunction.run)))
@@ -118,7 +118,8 @@ def own_operations_launch() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _driver(architecture: str) -> Iterator[None]:
+def stub_for(architecture: str) -> Iterator[None]:
+    """Answer what libraries ask Triton's driver, as a card of `architecture` would."""
     before = getattr(driver, "_active", None)
     driver.set_active(stub_driver(architecture))
     try:

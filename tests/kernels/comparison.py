@@ -60,18 +60,24 @@ class Case:
             each.requires_grad_(each.dtype.is_floating_point and each.dim() != 0 and not hasattr(each, "constant"))
         if self.part == "both":
             with around:
-                self._backward(self.function(*inputs), inputs)
+                _differentiate(*_with_upstream(self.function(*inputs)), inputs)
             return
         with without_launches():
-            outputs = self.function(*inputs)
+            outputs, upstream = _with_upstream(self.function(*inputs))
         with around:
-            self._backward(outputs, inputs)
+            _differentiate(outputs, upstream, inputs)
 
-    def _backward(self, outputs: Any, inputs: tuple[Tensor, ...]) -> None:
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        outputs = tuple(each for each in outputs if isinstance(each, Tensor) and each.requires_grad)
-        wanted = [each for each in inputs if each.requires_grad]
-        torch.autograd.grad(outputs, wanted, [torch.ones_like(each) for each in outputs], allow_unused=True)
+
+def _with_upstream(outputs: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """The outputs that depend on an input, and gradients for them."""
+    several = outputs if isinstance(outputs, tuple) else (outputs,)
+    wanted = [each for each in several if isinstance(each, Tensor) and each.requires_grad]
+    return wanted, [torch.ones_like(each) for each in wanted]
+
+
+def _differentiate(outputs: list[Tensor], upstream: list[Tensor], inputs: tuple[Tensor, ...]) -> None:
+    wanted = [each for each in inputs if each.requires_grad]
+    torch.autograd.grad(outputs, wanted, upstream, allow_unused=True)
 
 
 def both_passes(operation: str, peer: str, inputs: Inputs, function: Function, **named: Any) -> list[Case]:

@@ -226,13 +226,14 @@ def _state_of(source: str, only: str) -> str:
 def count_here(source: str, architecture: str, only: str) -> list[dict]:
     """The rows of one architecture, counted in this process, which must be interpreting."""
     from tests.kernels import interpreter
+    from tests.kernels.capture import stub_for
     from tests.kernels.comparison import BATCH
     from tests.kernels.pretence import pretending
     from tests.kernels.torch_operations import SkipProducts
 
     interpreter.install()
     rows = []
-    with pretending(architecture, "cpu"):
+    with stub_for(architecture), pretending(architecture, "cpu"):
         for case in _cases(source):
             if not re.search(only, f"{case.op} {case.peer}"):
                 continue

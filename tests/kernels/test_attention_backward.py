@@ -81,7 +81,8 @@ def test_gradients_without_a_causal_order(device, seq: int, kv_seq: int) -> None
 @pytest.mark.parametrize("seq, kv_seq", [(70, 70), (20, 57)])
 def test_gradients_within_a_window(device, seq: int, kv_seq: int, window: int, causal: bool) -> None:
     inputs = (each.to(device) for each in tensors(1, 2, 1, seq, kv_seq, 16))
-    proves_gradients(*inputs, window=window, causal=causal)
+    # Of one key, the softmax has no gradient for q and k: what is found is the rest of two large terms.
+    proves_gradients(*inputs, window=window, causal=causal, tolerance=1e-4 if window == 1 else None)
 
 
 @pytest.mark.parametrize("window, integer", [(None, torch.int32), (9, torch.int64)])
@@ -95,7 +96,9 @@ def test_gradients_within_documents(device, seq: int, kv_seq: int, integer: torc
 @pytest.mark.parametrize("starts", [[0] * 16 + [16] * 32, [0] * 31 + [31] * 17, [0] * 47 + [47], list(range(48))])
 def test_documents_may_end_at_and_off_the_blocks(device, starts: list[int]) -> None:
     inputs = (each.to(device) for each in tensors(1, 2, 2, 48, 48, 16))
-    proves_gradients(*inputs, starts=torch.tensor([starts], device=device))
+    # Of one key, the softmax has no gradient for q and k: what is found is the rest of two large terms.
+    tolerance = 1e-4 if len(set(starts)) == len(starts) else None
+    proves_gradients(*inputs, starts=torch.tensor([starts], device=device), tolerance=tolerance)
 
 
 def test_more_queries_than_are_counted_at_once(device) -> None:

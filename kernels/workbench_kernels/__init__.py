@@ -6,9 +6,17 @@ Every function here is differentiable once. On a CUDA device it is a Triton kern
 
 from torch import Tensor
 
-from workbench_kernels import dispatch, reference, reference_attention, reference_cross_entropy
+from workbench_kernels import (
+    dispatch,
+    reference,
+    reference_attention,
+    reference_cross_entropy,
+    reference_kl,
+    reference_matmul,
+)
 from workbench_kernels.documents import Documents
 from workbench_kernels.reference_cross_entropy import IGNORED
+from workbench_kernels.reference_matmul import quantize_int8
 
 __all__ = [
     "IGNORED",
@@ -16,8 +24,12 @@ __all__ = [
     "add_rms_norm",
     "apply_rotary",
     "attention",
+    "grouped_matmul",
+    "int8_matmul",
     "linear_cross_entropy",
+    "linear_kl",
     "qk_norm_rotary",
+    "quantize_int8",
     "rms_norm",
     "swiglu",
 ]
@@ -96,3 +108,40 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, *, z_lo
 
         return kernel(hidden, weight, labels, z_loss=z_loss)
     return reference_cross_entropy.linear_cross_entropy(hidden, weight, labels, z_loss=z_loss)
+
+
+def linear_kl(
+    hidden: Tensor,
+    weight: Tensor,
+    teacher_hidden: Tensor,
+    teacher_weight: Tensor,
+    labels: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    direction: reference_kl.Direction = "forward",
+) -> Tensor:
+    """The divergence of each next token's distribution from a teacher's; see `reference_kl.linear_kl`."""
+    sides = (hidden, weight, teacher_hidden, teacher_weight)
+    if dispatch.side("linear_kl", hidden):
+        from workbench_kernels.triton_ops.kl import linear_kl as kernel
+
+        return kernel(*sides, labels, temperature=temperature, direction=direction)
+    return reference_kl.linear_kl(*sides, labels, temperature=temperature, direction=direction)
+
+
+def grouped_matmul(x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
+    """Each token times the matrix of its expert; see `reference_matmul.grouped_matmul`."""
+    if dispatch.side("grouped_matmul", x):
+        from workbench_kernels.triton_ops.grouped_matmul import grouped_matmul as kernel
+
+        return kernel(x, weight, counts)
+    return reference_matmul.grouped_matmul(x, weight, counts)
+
+
+def int8_matmul(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """x times a matrix in int8, for decoding; see `reference_matmul.int8_matmul`."""
+    if dispatch.side("int8_matmul", x):
+        from workbench_kernels.triton_ops.int8_matmul import int8_matmul as kernel
+
+        return kernel(x, weight, scale)
+    return reference_matmul.int8_matmul(x, weight, scale)

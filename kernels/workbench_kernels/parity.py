@@ -25,10 +25,12 @@ class _Case(NamedTuple):
     Args:
         run: the public operation, with everything but its differentiable inputs.
         shapes: of those inputs.
+        backward: False where the operation has no gradient.
     """
 
     run: Callable[..., Tensor | tuple[Tensor, ...]]
     shapes: tuple[tuple[int, ...], ...]
+    backward: bool = True
 
 
 def check(device: torch.device, dtype: torch.dtype, operations: Iterable[str] | None = None) -> dict[str, float | str]:
@@ -69,27 +71,34 @@ def failures(results: dict[str, float | str], dtype: torch.dtype) -> dict[str, s
 
 def _error(case: _Case, device: torch.device, dtype: torch.dtype) -> float:
     generator = torch.Generator().manual_seed(0)  # on the CPU: the run's own random numbers stay as they are
-    inputs = [torch.randn(shape, generator=generator).to(device, dtype).requires_grad_() for shape in case.shapes]
-    true_inputs = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    inputs = [torch.randn(shape, generator=generator).to(device, dtype) for shape in case.shapes]
+    true_inputs = [tensor.double() for tensor in inputs]
+    upstream: list[Tensor] = []
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         with dispatch.forced("triton"):
-            outputs = _as_tuple(case.run(*inputs))
-            upstream = [torch.randn(output.shape, generator=generator).to(output) for output in outputs]
-            grads = torch.autograd.grad(outputs, inputs, upstream)
+            results = _results(case, inputs, upstream, generator)
         with dispatch.forced("reference"):
-            truths = _as_tuple(case.run(*true_inputs))
-            true_grads = torch.autograd.grad(truths, true_inputs, [grad.double() for grad in upstream])
-    pairs = zip((*outputs, *grads), (*truths, *true_grads), strict=True)
-    return max(_deviation(got, truth) for got, truth in pairs)
+            truths = _results(case, true_inputs, upstream, generator)
+    return max(_deviation(got, truth) for got, truth in zip(results, truths, strict=True))
+
+
+def _results(case: _Case, inputs: list[Tensor], upstream: list[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """Outputs, then gradients for `upstream`, which the first call makes up."""
+    if case.backward:
+        inputs = [tensor.requires_grad_() for tensor in inputs]
+    value = case.run(*inputs)
+    outputs = list(value) if isinstance(value, tuple) else [value]
+    if not case.backward:
+        return outputs
+    if not upstream:
+        upstream += [torch.randn(output.shape, generator=generator).to(output) for output in outputs]
+    grads = [grad.to(output.dtype) for grad, output in zip(upstream, outputs, strict=True)]
+    return [*outputs, *torch.autograd.grad(outputs, inputs, grads)]
 
 
 def _deviation(got: Tensor, truth: Tensor) -> float:
     error = (got.double() - truth).abs().amax() / truth.abs().amax().clamp_min(_SMALLEST_SCALE)
     return error.nan_to_num(nan=float("inf")).item()
-
-
-def _as_tuple(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 def _cases(device: torch.device) -> dict[str, list[_Case]]:
@@ -102,9 +111,17 @@ def _cases(device: torch.device) -> dict[str, list[_Case]]:
     starts = torch.tensor([[0] * 30 + [30] * 40, [0] * 70], device=device)
     heads, kv_heads = (2, 4, 37, 64), (2, 2, 37, 64)
     q, kv = (2, 4, 70, 64), (2, 2, 70, 64)
+    counts = torch.tensor([20, 0, 33], device=device)
+    # Multiples of 1/8: no dtype rounds them, so both sides are given the same teacher and the same scales.
+    teacher = ((torch.arange(300 * 64, device=device) * 37 % 17 - 8) / 8).view(300, 64)
+    matrix = (torch.arange(150 * 64, device=device) * 37 % 255 - 127).to(torch.int8).view(150, 64)
+    scale = torch.full((150,), 0.25, device=device)
 
     def documents(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return workbench_kernels.attention(q, k, v, document_starts=starts)
+
+    def divergence(x: Tensor, weight: Tensor) -> Tensor:
+        return workbench_kernels.linear_kl(x, weight, teacher[:33].to(x.dtype), teacher.to(x.dtype), labels)
 
     def qk_norm(q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor) -> tuple[Tensor, Tensor]:
         return workbench_kernels.qk_norm_rotary(q, k, q_weight, k_weight, *tables, eps)
@@ -126,5 +143,13 @@ def _cases(device: torch.device) -> dict[str, list[_Case]]:
         "attention": [_Case(workbench_kernels.attention, (q, kv, kv)), _Case(documents, (q, kv, kv))],
         "linear_cross_entropy": [
             _Case(lambda x, weight: workbench_kernels.linear_cross_entropy(x, weight, labels), ((33, 64), (300, 64)))
+        ],
+        "linear_kl": [_Case(divergence, ((33, 64), (300, 64)))],
+        "grouped_matmul": [
+            _Case(lambda x, weight: workbench_kernels.grouped_matmul(x, weight, counts), ((53, 64), (3, 40, 64)))
+        ],
+        "int8_matmul": [
+            _Case(lambda x: workbench_kernels.int8_matmul(x, matrix, scale), ((rows, 64),), backward=False)
+            for rows in (1, 5)
         ],
     }

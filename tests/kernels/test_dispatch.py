@@ -107,7 +107,13 @@ def test_the_public_operations_go_where_dispatch_says(monkeypatch) -> None:
     workbench_kernels.apply_rotary(heads, heads, table, table)
     workbench_kernels.qk_norm_rotary(heads, heads, weight, weight, table, table, 1e-5)
     workbench_kernels.swiglu(x, x)
-    assert asked == ["rms_norm", "add_rms_norm", "apply_rotary", "qk_norm_rotary", "swiglu"]
+    workbench_kernels.attention(heads, heads, heads)
+    workbench_kernels.linear_cross_entropy(x, x, torch.zeros(2, dtype=torch.int64))
+    workbench_kernels.linear_kl(x, x, x, x)
+    workbench_kernels.grouped_matmul(x, torch.ones(1, 3, 4), torch.tensor([2]))
+    workbench_kernels.int8_matmul(x, *workbench_kernels.quantize_int8(x))
+    constants = {"IGNORED", "Documents", "quantize_int8"}
+    assert sorted(asked) == sorted(set(workbench_kernels.__all__) - constants)
 
 
 @pytest.mark.parametrize(

@@ -100,22 +100,25 @@ def rms_norm_backward_kernel(
     places = tl.broadcast_to(columns[None, :], (BLOCK_ROWS, BLOCK_HIDDEN))
     scales = tl.load(weight + places, mask=places < HIDDEN, other=0.0).to(tl.float32)
     weight_part = tl.zeros((BLOCK_ROWS, BLOCK_HIDDEN), dtype=tl.float32)
-    step = tl.num_programs(0) * BLOCK_ROWS
-    for start in range(tl.program_id(0) * BLOCK_ROWS, row_count, step):
-        rows = (start + tl.arange(0, BLOCK_ROWS)).to(tl.int64)
-        row_exists = rows < row_count
+    rows = tl.arange(0, BLOCK_ROWS)
+    for block in range(tl.program_id(0), tl.cdiv(row_count, BLOCK_ROWS), tl.num_programs(0)):
+        first = block * BLOCK_ROWS
+        row_exists = first + rows < row_count
+        first = first.to(
+            tl.int64
+        )  # of a scalar: every thread's own offsets stay within the block, in half the registers
         mask = tile_mask(row_exists, columns, HIDDEN, BLOCK_HIDDEN)
-        upstream = load_rows(grad, rows, grad_stride, columns, mask)
-        values = load_rows(x, rows, x_stride, columns, mask)
-        scale = tl.load(inverse_rms + rows, mask=row_exists, other=0.0)[:, None]
+        upstream = load_rows(grad + first * grad_stride, rows, grad_stride, columns, mask)
+        values = load_rows(x + first * x_stride, rows, x_stride, columns, mask)
+        scale = tl.load(inverse_rms + first + rows, mask=row_exists, other=0.0)[:, None]
         normed = values * scale
         wide = upstream * scales
         mean = tl.sum(wide * normed, axis=1)[:, None] / HIDDEN
         result = (wide - normed * mean) * scale
         if HAS_TOTAL:
-            result += load_rows(grad_total, rows, total_stride, columns, mask)
+            result += load_rows(grad_total + first * total_stride, rows, total_stride, columns, mask)
         offsets = rows[:, None] * HIDDEN + columns[None, :]
-        tl.store(grad_x + offsets, result.to(grad_x.dtype.element_ty), mask=mask)
+        tl.store(grad_x + first * HIDDEN + offsets, result.to(grad_x.dtype.element_ty), mask=mask)
         if HAS_WEIGHT:
             weight_part += upstream * normed
     if HAS_WEIGHT:
@@ -237,9 +240,13 @@ def _pick(x: Tensor, kernel: str) -> Launch:
     return _one_block(name, kernel, width) if width <= widest_block(name) else _several_blocks(name, kernel)
 
 
-def resident_programs(x: Tensor, warps: int) -> int:
-    """Programs that stay: enough for two to four blocks on each multiprocessor, so that memory never waits for one."""
-    return multiprocessors(x.device) * max(2, min(4, 32 // warps))
+def resident_programs(x: Tensor, warps: int, resident_warps: int = 32) -> int:
+    """Programs that stay: two to four blocks on each multiprocessor, so that memory never waits for one.
+
+    Args:
+        resident_warps: as many as their registers leave room for.
+    """
+    return multiprocessors(x.device) * max(2, min(4, resident_warps // warps))
 
 
 def as_rows(x: Tensor) -> Tensor:
@@ -297,7 +304,8 @@ def _backward(
     strides = (count, grad.stride(0), rows.stride(0), extra.stride(0))
     options = {"HAS_TOTAL": grad_total is not None, "HIDDEN": hidden, **launch.options()}
     if hidden <= launch.blocks["BLOCK_HIDDEN"]:
-        programs = min(blocks, resident_programs(x, launch.num_warps))
+        # One more input is in flight with the sum's gradient, in more registers.
+        programs = min(blocks, resident_programs(x, launch.num_warps, 32 if grad_total is None else 24))
         parts = torch.empty(programs if with_weight else 0, hidden, dtype=torch.float32, device=x.device)
         rms_norm_backward_kernel[(programs,)](*arguments, parts, *strides, HAS_WEIGHT=with_weight, **options)
     else:
@@ -375,7 +383,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.set_materialize_grads(False)
 
 
-def _rms_norm_grads(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor, Tensor | None, None, None]:
+def _rms_norm_grads(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, Tensor | None, None, None]:
+    if grad is None:  # the result went unused
+        return None, None, None, None
     x, weight, inverse_rms = ctx.saved_tensors
     with_weight = ctx.needs_input_grad[1]
     grad_x, grad_weight = _rms_norm_backward(grad, x, weight, inverse_rms, None, with_weight)

@@ -60,6 +60,11 @@ def turn_heads(
     BLOCK_HEADS: tl.constexpr, BLOCK_HALF: tl.constexpr, BLOCK_REST: tl.constexpr,
 ):  # fmt: skip
     HEAD_DIM: tl.constexpr = 2 * HALF + REST
+    if NORM:
+        real_weight = load_weight(weight, 0, HALF, BLOCK_HALF)
+        imaginary_weight = load_weight(weight, HALF, HALF, BLOCK_HALF)
+        if REST > 0:
+            rest_weight = load_weight(weight, 2 * HALF, REST, BLOCK_REST)
     for step in tl.static_range(BLOCK_HEADS):
         head = (first_head + step).to(tl.int64)
         exists = token_exists & (head < heads)
@@ -74,10 +79,10 @@ def turn_heads(
             if REST > 0:
                 squares += tl.sum(rest * rest, axis=1)
             scale = tl.math.rsqrt(squares / HEAD_DIM + eps)[:, None]
-            real *= scale * load_weight(weight, 0, HALF, BLOCK_HALF)
-            imaginary *= scale * load_weight(weight, HALF, HALF, BLOCK_HALF)
+            real *= scale * real_weight
+            imaginary *= scale * imaginary_weight
             if REST > 0:
-                rest *= scale * load_weight(weight, 2 * HALF, REST, BLOCK_REST)
+                rest *= scale * rest_weight
         store_tile(out, out_rows, exists, real * cosines - imaginary * sines, 0, HALF, BLOCK_HALF)
         store_tile(out, out_rows, exists, imaginary * cosines + real * sines, HALF, HALF, BLOCK_HALF)
         if REST > 0:
@@ -214,33 +219,30 @@ _TILE = 1024
 """Elements of half a head over a block of tokens: with four warps one 128-bit load of bf16 a thread."""
 
 
+_HEADS = {"turn": 4, "norm": 2, "norm backward": 1}
+"""Heads of a program, by kernel: they share the angles, and all their loads are in flight at once, in registers."""
+
+
 def launches(architecture: str) -> dict[str, Launch]:
-    """Every launch the table can pick, by kernel and width of a head."""
+    """Every launch the table can pick, by kernel and width of the part of a head that turns."""
     halves = [1 << exponent for exponent in range(_WIDEST_HALF.bit_length())]
-    kernels = {"turn": False, "norm backward": True}
-    return {
-        f"{name} {2 * half}": _launch(architecture, half, last) for name, last in kernels.items() for half in halves
-    }
+    return {f"{kernel} {2 * half}": _launch(architecture, kernel, half) for kernel in _HEADS for half in halves}
 
 
-def _launch(architecture: str, half: int, norm_backward: bool) -> Launch:
+def _launch(architecture: str, kernel: str, half: int) -> Launch:
     block = next_power_of_2(half)
     if architecture == INTERPRETER:
         return Launch({"BLOCK_TOKENS": 8, "BLOCK_HEADS": 2, "BLOCK_HALF": block})
-    blocks = {
-        "BLOCK_TOKENS": max(1, min(64, _TILE // block)),
-        "BLOCK_HEADS": 1 if norm_backward else 4,
-        "BLOCK_HALF": block,
-    }
+    tokens = max(1, min(64, _TILE // block))
+    blocks = {"BLOCK_TOKENS": tokens, "BLOCK_HEADS": _HEADS[kernel], "BLOCK_HALF": block}
     return Launch(blocks, 2 if architecture.startswith("gfx9") else 4, 1, f"heads of up to {2 * block}")
 
 
-def _sizes(q: Tensor, k: Tensor, cos: Tensor, norm_backward: bool) -> tuple[Launch, dict[str, int]]:
-    """The launch for q and k, and its compile-time arguments."""
-    head_dim, rotary_dim = q.shape[-1], cos.shape[-1]
-    launch = _launch(architecture(q.device), rotary_dim // 2, norm_backward)
-    rest = head_dim - rotary_dim
-    return launch, {"HALF": rotary_dim // 2, "REST": rest, "BLOCK_REST": next_power_of_2(rest), **launch.options()}
+def _sizes(kernel: str, q: Tensor, cos: Tensor) -> tuple[Launch, dict[str, int]]:
+    """The launch for heads as those of q, and its compile-time arguments."""
+    half, rest = cos.shape[-1] // 2, q.shape[-1] - cos.shape[-1]
+    launch = _launch(architecture(q.device), kernel, half)
+    return launch, {"HALF": half, "REST": rest, "BLOCK_REST": next_power_of_2(rest), **launch.options()}
 
 
 def _adjacent(x: Tensor) -> Tensor:
@@ -270,7 +272,7 @@ def _turned(
     q, k, (cos, sin) = _adjacent(q), _adjacent(k), _tables(cos, sin)
     batch, heads, seq, _ = q.shape
     kv_heads, tokens = k.shape[1], batch * seq
-    launch, sizes = _sizes(q, k, cos, False)
+    launch, sizes = _sizes("norm" if weights else "turn", q, cos)
     by_heads = launch.blocks["BLOCK_HEADS"]
     grid = (
         triton.cdiv(tokens, launch.blocks["BLOCK_TOKENS"]),
@@ -334,7 +336,7 @@ def _qk_norm_rotary_backward(
     if not q.numel() and not k.numel():
         return q_out, k_out, torch.zeros(2 * head_dim, device=q.device)
     grad_q, grad_k, q, k, (cos, sin) = *map(_adjacent, (grad_q, grad_k, q, k)), _tables(cos, sin)
-    launch, sizes = _sizes(q, k, cos, True)
+    launch, sizes = _sizes("norm backward", q, cos)
     blocks = triton.cdiv(tokens, launch.blocks["BLOCK_TOKENS"]) * triton.cdiv(heads, launch.blocks["BLOCK_HEADS"])
     programs = min(blocks, resident_programs(q, launch.num_warps))
     parts = torch.empty(programs, 2 * head_dim, dtype=torch.float32, device=q.device)

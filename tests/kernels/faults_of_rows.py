@@ -48,7 +48,11 @@ NORMS = faults_in(
         "        for start in range(0, HIDDEN, BLOCK_HIDDEN):\n            mask",
         "        for start in range(BLOCK_HIDDEN, HIDDEN, BLOCK_HIDDEN):\n            mask",
     ),
-    ("rows taken twice by two programs", "    step = tl.num_programs(0) * BLOCK_ROWS", "    step = BLOCK_ROWS"),
+    (
+        "rows taken twice by two programs",
+        "tl.cdiv(row_count, BLOCK_ROWS), tl.num_programs(0))",
+        "tl.cdiv(row_count, BLOCK_ROWS), 1)",
+    ),
     ("the mean of backward dropped", "result = (wide - normed * mean) * scale", "result = wide * scale"),
     ("backward without the weight", "wide = upstream * scales", "wide = upstream"),
     (
@@ -115,11 +119,7 @@ ROTARY = faults_in(
         "                squares += 0.0\n            scale",
         0,
     ),
-    (
-        "the norm without its weight",
-        "            real *= scale * load_weight(weight, 0, HALF, BLOCK_HALF)",
-        "            real *= scale",
-    ),
+    ("the norm without its weight", "            real *= scale * real_weight", "            real *= scale"),
     ("norm and rotary: the mean dropped", "(wide_real - real * mean) * scale", "wide_real * scale"),
     (
         "norm and rotary: backward turns forward",

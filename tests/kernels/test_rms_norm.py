@@ -125,6 +125,15 @@ def test_a_bfloat16_branch_is_added_to_a_float32_stream(device) -> None:
     assert torch.equal(x.grad, residual.grad.bfloat16())
 
 
+@pytest.mark.parametrize("hidden", [40, 200])
+def test_what_is_normed_is_the_sum_as_it_is_stored(device, hidden: int) -> None:
+    x, residual = torch.randn(2, 7, hidden, device=device).bfloat16()
+    weight = some_weight(hidden).to(device)
+    normed, total = add_operation(x, residual, weight)
+    assert torch.equal(total, x + residual)
+    assert torch.equal(normed, operation(total, weight))
+
+
 def test_under_autocast_the_norm_is_what_products_take_and_the_sum_stays_wide(device) -> None:
     x, weight = torch.randn(3, 40, device=device), torch.ones(40, device=device)
     with torch.autocast(device.type, dtype=torch.bfloat16):

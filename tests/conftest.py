@@ -1,6 +1,16 @@
-"""What holds for all tests."""
+"""What holds for all tests, and what must be decided before the first test module is imported."""
 
+import os
+import sys
+
+import torch
 from hypothesis import settings
+
+assert "triton" not in sys.modules, "Triton fixes its mode when it is imported: too late to ask for the interpreter"
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+# Tests of everything but the kernels are about the reference; the interpreter would make them crawl.
+os.environ.setdefault("WORKBENCH_KERNELS", "reference")
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")

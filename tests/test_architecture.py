@@ -29,7 +29,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jobs": {"data", "evaluation", "inference", "interop", "model", "runs", "tokenizer", "training"},
     "benchmarks": {"data", "model", "tokenizer", "training"},
     "tui": {"jobs", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"},
-    "cli": {"tui", "jobs", "benchmarks", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"},
+    "cli": {
+        *("tui", "jobs", "benchmarks", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"),
+        "workbench_kernels",  # `bench kernels` only
+    },
 }
 ONLY_IN = {"textual": {"tui"}, "plotext": {"tui"}}
 NO_TORCH = {"foundation", "tokenizer", "data", "runs"}

@@ -1,4 +1,4 @@
-"""Which tokens may see each other: the documents of packed rows, and the tiles of the score matrix worth computing."""
+"""Which tokens may see each other: documents of packed rows, sliding windows, and the tiles of scores worth making."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -42,6 +42,14 @@ class Documents:
         self.kv_seq = kv_seq
         self._masks: dict[torch.dtype, Tensor] = {}
         self._tiles: dict[torch.dtype, list[Tile]] = {}
+        self._windowed: dict[int, Documents] = {}
+
+    def windowed(self, window: int) -> "Documents":
+        """The same, each query seeing no more than the last `window` keys up to its own."""
+        if window not in self._windowed:
+            limits = _window_starts(self.starts.shape[1], self.kv_seq, window, self.starts.device)
+            self._windowed[window] = Documents(torch.maximum(self.starts, limits), self.kv_seq)
+        return self._windowed[window]
 
     def mask(self, dtype: torch.dtype) -> Tensor:
         """(batch, 1, seq, kv_seq): 0 where a query sees a key, else minus infinity."""
@@ -74,8 +82,9 @@ class Documents:
         firsts = self.starts[:, [queries.start for queries, _ in blocks]].tolist()
         tiles = []
         for row in range(batch):
+            rows = slice(row, row + 1) if batch > 1 else slice(None)  # one row may stand for all
             for (queries, keys), first in zip(blocks, firsts[row], strict=True):
-                rows, seen = slice(row, row + 1), slice(first, keys.stop)
+                seen = slice(first, keys.stop)
                 tiles.append(Tile(rows, queries, seen, self._mask_of(rows, queries, seen, dtype)))
         return tiles
 
@@ -88,10 +97,24 @@ class Documents:
         return mask.masked_fill_(hidden, float("-inf")).unsqueeze(1)
 
 
-def plain_tiles(seq: int, kv_seq: int, causal: bool, dtype: torch.dtype, device: torch.device) -> list[Tile]:
-    """The tiles of rows that are one document each."""
+@lru_cache(maxsize=16)
+def sliding_window(seq: int, kv_seq: int, window: int, device: torch.device) -> Documents:
+    """For rows that are one document each: every query sees the last `window` keys up to its own."""
+    return Documents(_window_starts(seq, kv_seq, window, device), kv_seq)
+
+
+def _window_starts(seq: int, kv_seq: int, window: int, device: torch.device) -> Tensor:
+    """(1, seq): the first key in the window of each query."""
+    return (torch.arange(seq, device=device) + (kv_seq - seq + 1 - window)).clamp_(min=0).unsqueeze(0)
+
+
+def plain_tiles(
+    seq: int, kv_seq: int, causal: bool, window: int | None, dtype: torch.dtype, device: torch.device
+) -> list[Tile]:
+    """The tiles of rows that are one document each; only without `causal` may there be a window."""
     if not causal:
-        return [Tile(slice(None), slice(0, seq), slice(0, kv_seq), None)]
+        mask = None if window is None else _no_earlier(seq, kv_seq, window, dtype, device)
+        return [Tile(slice(None), slice(0, seq), slice(0, kv_seq), mask)]
     return [
         Tile(slice(None), queries, keys, _diagonal(queries.stop - queries.start, keys.stop, dtype, device))
         for queries, keys in _causal_blocks(seq, kv_seq)
@@ -101,7 +124,7 @@ def plain_tiles(seq: int, kv_seq: int, causal: bool, dtype: torch.dtype, device:
 def _causal_blocks(seq: int, kv_seq: int) -> list[tuple[slice, slice]]:
     """Queries in blocks, each with the keys up to its last query."""
     blocks = [slice(start, min(start + _TILE_QUERIES, seq)) for start in range(0, seq, _TILE_QUERIES)]
-    return [(queries, slice(0, queries.stop + kv_seq - seq)) for queries in blocks]
+    return [(queries, slice(0, max(0, queries.stop + kv_seq - seq))) for queries in blocks]
 
 
 @lru_cache(maxsize=64)
@@ -109,3 +132,11 @@ def _diagonal(queries: int, keys: int, dtype: torch.dtype, device: torch.device)
     """The mask of the last `queries` of `keys` tokens, (1, 1, queries, keys)."""
     mask = torch.full((queries, keys), float("-inf"), dtype=dtype, device=device).triu_(keys - queries + 1)
     return mask.view(1, 1, queries, keys)
+
+
+def _no_earlier(seq: int, kv_seq: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The mask of all keys before each query's window, (1, 1, seq, kv_seq)."""
+    starts = _window_starts(seq, kv_seq, window, device)[0]
+    hidden = torch.arange(kv_seq, device=device) < starts.unsqueeze(1)
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
+    return mask.masked_fill_(hidden, float("-inf")).view(1, 1, seq, kv_seq)

@@ -66,19 +66,51 @@ class _RMSNorm(torch.autograd.Function):
         return grad_x, None if grad_weight is None else grad_weight.to(weight.dtype), None
 
 
+def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Add `x` to the residual stream, and norm the sum.
+
+    Args:
+        x: (..., hidden_size); residual likewise.
+        weight: (hidden_size,).
+        eps: added to the mean square before the root.
+    Returns:
+        The norm of the sum as `rms_norm` gives it, and the sum in the wider of both dtypes.
+    """
+    total = x + residual
+    return rms_norm(total, weight, eps), total
+
+
 def apply_rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn the pairs (i, i + head_dim / 2) of every query and key by the angles of their positions.
+    """Turn the pairs (i, i + rotary_dim / 2) of every query and key by the angles of their positions.
 
     Args:
         q: (batch, heads, seq, head_dim).
         k: (batch, kv_heads, seq, head_dim).
-        cos: (seq, head_dim), float32; the second half repeats the first.
+        cos: (seq, rotary_dim), float32; the second half repeats the first. Dimensions of a head from rotary_dim on
+            stay as they are.
         sin: likewise.
     Returns:
         q and k turned, in their own dtypes.
     Source: Su et al. 2021, arXiv:2104.09864.
     """
     return _Rotary.apply(q, cos, sin), _Rotary.apply(k, cos, sin)
+
+
+def qk_norm_rotary(
+    q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Norm every head of q and k on its own, then turn it: `rms_norm` over head_dim followed by `apply_rotary`.
+
+    Args:
+        q: (batch, heads, seq, head_dim).
+        k: (batch, kv_heads, seq, head_dim).
+        q_weight: (head_dim,), shared by the heads; k_weight likewise.
+        cos: (seq, rotary_dim), float32; sin likewise.
+        eps: added to the mean square before the root.
+    Returns:
+        q and k, in their own dtypes or, under autocast, in autocast's.
+    """
+    return apply_rotary(rms_norm(q, q_weight, eps), rms_norm(k, k_weight, eps), cos, sin)
 
 
 class _Rotary(torch.autograd.Function):
@@ -97,7 +129,10 @@ class _Rotary(torch.autograd.Function):
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
-    half = x.shape[-1] // 2
+    rotary_dim = cos.shape[-1]
+    if rotary_dim < x.shape[-1]:
+        return torch.cat((_turn(x[..., :rotary_dim], cos, sin, direction), x[..., rotary_dim:]), dim=-1)
+    half = rotary_dim // 2
     wide = x.to(statistics_dtype(x))
     turned = wide * cos
     turned[..., :half].addcmul_(wide[..., half:], sin[..., half:], value=-direction)

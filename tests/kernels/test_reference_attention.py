@@ -4,36 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 import workbench_kernels
+from tests.kernels.attention_definition import defined, random_starts, tensors
 from workbench_kernels import documents as documents_module
-
-
-def defined(q: Tensor, k: Tensor, v: Tensor, causal: bool = True, starts: Tensor | None = None) -> Tensor:
-    """Softmax attention, word by word."""
-    group = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    key, query = torch.arange(k.shape[2]), torch.arange(k.shape[2] - q.shape[2], k.shape[2])
-    hidden = (key > query[:, None]) if causal else torch.zeros(len(query), len(key), dtype=torch.bool)
-    if starts is not None:
-        hidden = (hidden | (key < starts[..., None]))[:, None]
-    scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(hidden, float("-inf"))
-    return scores.softmax(-1) @ v
-
-
-def tensors(batch: int, heads: int, kv_heads: int, seq: int, kv_seq: int, head_dim: int, dtype=torch.float32):
-    """q, k and v laid out as projections make them."""
-    q = torch.randn(batch, seq, heads, head_dim).transpose(1, 2).to(dtype)
-    k = torch.randn(batch, kv_seq, kv_heads, head_dim).transpose(1, 2).to(dtype)
-    return q, k, torch.randn_like(k)
-
-
-def random_starts(batch: int, seq: int, chance: float = 0.05) -> Tensor:
-    cuts = torch.rand(batch, seq) < chance
-    cuts[:, 0] = True
-    return torch.cummax(torch.where(cuts, torch.arange(seq), 0), dim=1).values.int()
-
+from workbench_kernels import reference_attention
 
 SHAPES = [(2, 4, 2, 33, 33, 16), (1, 4, 1, 300, 300, 8), (2, 4, 4, 7, 20, 16), (1, 2, 1, 1, 9, 4), (1, 1, 1, 1, 1, 2)]
 
@@ -124,3 +99,59 @@ def test_attention_with_huge_scores_stays_finite() -> None:
     out = workbench_kernels.attention(*inputs)
     assert out.isfinite().all()
     assert all(grad.isfinite().all() for grad in torch.autograd.grad(out.sum(), inputs))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", [1, 9, 200, 1000])
+@pytest.mark.parametrize("seq, kv_seq, long_row", [(40, 40, 10_000), (300, 300, 100), (20, 57, 10_000), (1, 40, 10)])
+def test_a_window_hides_earlier_keys(
+    agrees: Callable, monkeypatch, seq: int, kv_seq: int, long_row: int, window: int, dtype
+) -> None:
+    monkeypatch.setattr(documents_module, "LONG_ROW", long_row)
+    agrees(
+        lambda q, k, v: reference_attention.attention(q, k, v, window=window),
+        lambda q, k, v: defined(q, k, v, window=window),
+        *tensors(2, 4, 2, seq, kv_seq, 8, dtype),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", [2, 9, 1000])
+@pytest.mark.parametrize("long_row", [100, 10_000])
+def test_a_window_and_documents_hide_together(agrees: Callable, monkeypatch, long_row: int, window: int, dtype) -> None:
+    monkeypatch.setattr(documents_module, "LONG_ROW", long_row)
+    documents = workbench_kernels.Documents(random_starts(2, 150, chance=0.05), 150)
+    for _ in range(2):  # prepared once, used by the next layer again
+        agrees(
+            lambda q, k, v: reference_attention.attention(q, k, v, window=window, document_starts=documents),
+            lambda q, k, v: defined(q, k, v, window=window, starts=documents.starts),
+            *tensors(2, 4, 2, 150, 150, 8, dtype),
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("seq, kv_seq", [(20, 20), (20, 33), (33, 20)])
+def test_a_window_without_a_causal_order_hides_earlier_keys_only(
+    agrees: Callable, seq: int, kv_seq: int, dtype
+) -> None:
+    agrees(
+        lambda q, k, v: reference_attention.attention(q, k, v, window=5, causal=False),
+        lambda q, k, v: defined(q, k, v, window=5, causal=False),
+        *tensors(2, 4, 2, seq, kv_seq, 8, dtype),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("seq, kv_seq", [(20, 9), (300, 20), (9, 1)])
+def test_queries_that_see_no_key_give_zero(agrees: Callable, seq: int, kv_seq: int, window: int | None, dtype) -> None:
+    q, k, v = tensors(2, 4, 2, seq, kv_seq, 8, dtype)
+    out = reference_attention.attention(q, k, v, window=window)
+    assert not out[:, :, : seq - kv_seq].any()
+    agrees(
+        lambda q, k, v: reference_attention.attention(q, k, v, window=window),
+        lambda q, k, v: defined(q, k, v, window=window),
+        q,
+        k,
+        v,
+    )

@@ -172,6 +172,9 @@ def _add_benchmarks(commands: Any) -> None:
     train.add_argument("--steps", type=_positive, default=4, metavar="N", help="steps of a turn")
     train.add_argument("--transformers", action="store_true", help="also its LlamaForCausalLM, if it is installed")
     train.add_argument("--json", action="store_true", help="as JSON")
+    text = "time the kernels on a GPU; without one, show what compiling them says"
+    kernels = _add(actions, "kernels", "kernel_commands:bench_kernels", text)
+    kernels.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add(commands: Any, name: str, command: str, text: str, workspace: bool = False) -> argparse.ArgumentParser:

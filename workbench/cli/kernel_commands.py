@@ -1,0 +1,62 @@
+"""`bench kernels`: the kernels timed on a GPU, or what is known of them without one."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from workbench.cli.terminal import table
+
+if TYPE_CHECKING:
+    from workbench_kernels.benchmark import Timing
+
+_CONTENDERS = ("ours", "eager", "compiled", "liger")
+
+
+def bench_kernels(arguments: argparse.Namespace) -> int:
+    """Print one line an operation: timed where there is a GPU, else as compiled ahead of time."""
+    import torch
+
+    from workbench_kernels import benchmark
+
+    if not torch.cuda.is_available():
+        return _print_static(benchmark.static_table(), arguments.json)
+    device = torch.device("cuda")
+    timings = []
+    for timing in benchmark.timings(device):
+        timings.append(timing)
+        print(f"{timing.operation} timed", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps({"device": torch.cuda.get_device_name(device), "timings": [asdict(each) for each in timings]}))
+    else:
+        print(f"{torch.cuda.get_device_name(device)}; microseconds, forward and backward")
+        print(timing_table(timings))
+    return 0
+
+
+def timing_table(timings: "list[Timing]") -> str:
+    """Error, times of the contenders, what ours achieves."""
+    rows = [("OPERATION", "ERROR", *(name.upper() for name in _CONTENDERS), "ACHIEVED", "OF ROOFLINE")]
+    for each in timings:
+        times = ("-" if (value := each.microseconds.get(name)) is None else f"{value:.1f}" for name in _CONTENDERS)
+        ours = ("-", "-")
+        if each.microseconds["ours"]:
+            ours = each.achieved, f"{each.percent_of_roofline:.0f} %"
+        rows.append((each.operation, f"{each.error:.1e}", *times, *ours))
+    return table(rows, right=(1, 2, 3, 4, 5, 6, 7))
+
+
+def _print_static(rows: list[dict[str, Any]], as_json: bool) -> int:
+    print("no GPU here: nothing was timed; this is what compiling ahead of time says of the kernels", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"device": None, "static": rows}))
+        return 0
+    lines = [("OPERATION", "ON", "MODEL us", "BOUND us", "MB", "GFLOP", "REGISTERS", "SPILLED B", "MATRIX UNITS")]
+    for row in rows:
+        figures = (f"{row['model_microseconds']:.1f}", f"{row['bound_microseconds']:.1f}", f"{row['megabytes']:.1f}")
+        flops = f"{row['gflop']:.1f}" if row["gflop"] else "-"
+        code = (str(row["registers"]), str(row["spilled_bytes"]), row["matrix_family"] or "-")
+        lines.append((row["operation"], row["architecture"], *figures, flops, *code))
+    print(table(lines, right=(2, 3, 4, 5, 6, 7)))
+    return 0

@@ -15,7 +15,9 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "narration",
     "machine",
 }
-JOBS = {"jobs", "job_data", "job_inputs", "job_plan", "job_sizes", "job_stage", "job_tokenizer", "job_evaluation"}
+JOBS = {"jobs"} | {
+    f"job_{part}" for part in ("data", "evaluation", "inputs", "kernels", "plan", "sizes", "stage", "tokenizer")
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "workbench_kernels": set(),
     "tokenizer": set(),
@@ -26,7 +28,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"model", "tokenizer", "data"},
     "evaluation": {"inference", "model", "tokenizer", "data", "runs"},
     "interop": {"inference", "model", "tokenizer", "data"},
-    "jobs": {"data", "evaluation", "inference", "interop", "model", "runs", "tokenizer", "training"},
+    "jobs": {
+        *("data", "evaluation", "inference", "interop", "model", "runs", "tokenizer", "training"),
+        "workbench_kernels",  # to check them on a device
+    },
     "benchmarks": {"data", "model", "tokenizer", "training"},
     "tui": {"jobs", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"},
     "cli": {

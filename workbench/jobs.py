@@ -30,6 +30,7 @@ from workbench.evaluation.report import write_report
 from workbench.inference.chat import ChatSession
 from workbench.job_evaluation import Evaluation
 from workbench.job_inputs import check_inputs
+from workbench.job_kernels import distrust_kernels
 from workbench.job_plan import (
     StageResult,
     check_stage_name,
@@ -179,6 +180,9 @@ class Job:
                 resumed=resumed,
             )
         )
+        for name, reason in distrust_kernels(torch.device(resolved["device"]), resolved["precision"]).items():
+            message = f"the kernel of {name} is off, PyTorch does its work: {reason}"
+            self.emitter.emit(events.Warned(stage="", message=message))
         for message in unused_settings(self.profile):
             self.emitter.emit(events.Warned(stage="", message=message))
         tokenizer = make_tokenizer(self.profile, self.directory, self.emitter, self._should_stop)

@@ -153,13 +153,13 @@ def _softmax_in_place(
         picked = wide.gather(1, target)
         total = wide.exp_().sum(dim=1, keepdim=True)
         log_total = total.log()
-        loss, slope = log_total - picked, 1.0
+        loss = log_total - picked
         if z_loss:
             log_sum = log_total + largest
-            loss, slope = loss + z_loss * log_sum.square(), 1 + 2 * z_loss * log_sum
+            loss += z_loss * log_sum.square()
         nll[part] = loss.squeeze(1)
         if with_grad:
-            wide *= slope / total
+            wide *= (1 + 2 * z_loss * log_sum) / total if z_loss else 1 / total
             wide.scatter_add_(1, target, wide.new_full(target.shape, -1.0))
             if scale is not None:
                 wide *= scale[part].unsqueeze(1)

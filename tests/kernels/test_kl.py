@@ -54,7 +54,10 @@ def test_divergence_and_gradients_are_the_definition(
     proves: Callable, device, vocab: int, temperature: float, dtype, direction: str, side: str
 ) -> None:
     labels = torch.tensor([0, IGNORED, 3, 9, 1, IGNORED, 5], device=device)
-    compare(proves, SIDES[side], some(device, 7, vocab, dtype), labels, temperature, direction)
+    given_ = some(device, 7, vocab, dtype)
+    for hidden in (given_[0], given_[2]):  # both sides round logits to bf16, an error that a low temperature multiplies
+        hidden *= min(1.0, temperature)
+    compare(proves, SIDES[side], given_, labels, temperature, direction)
 
 
 @pytest.mark.parametrize("side", SIDES)

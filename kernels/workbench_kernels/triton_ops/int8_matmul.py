@@ -137,8 +137,8 @@ def forward_op(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     arch = architecture(x.device)
     if rows <= _VECTOR_ROWS:
         launch = launches(arch)["vector"]
-        grid = (triton.cdiv(out_features, launch.blocks["BLOCK_OUT"]),)
-        int8_vector_kernel[grid](*tensors, *sizes, ROWS=next_power_of_2(rows), **launch.options())
+        programs = triton.cdiv(out_features, launch.blocks["BLOCK_OUT"])
+        int8_vector_kernel[(programs,)](*tensors, *sizes, ROWS=next_power_of_2(rows), **launch.options())
         return y
     launch = pick(arch, x.dtype, rows)
     grid = (triton.cdiv(out_features, launch.blocks["BLOCK_OUT"]), triton.cdiv(rows, launch.blocks["BLOCK_ROWS"]))

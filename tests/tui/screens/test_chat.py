@@ -13,7 +13,7 @@ from workbench.inference.sampling import SamplingSettings
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.screens.chat import ChatScreen, _note
 from workbench.tui.widgets.conversation import MessageField, TurnView, printable
-from workbench.tui.widgets.model_list import find_models
+from workbench.tui.widgets.model_list import ModelList, find_models
 
 SIZES = ((80, 24), (120, 36))
 
@@ -194,10 +194,16 @@ async def test_paging_through_models_that_have_no_room_is_harmless(
     app_with_model: WorkbenchApp, wait_until: Any
 ) -> None:
     async with app_with_model.run_test(size=(80, 24)) as pilot:
-        await opened(app_with_model, pilot, wait_until)
+        screen = await opened(app_with_model, pilot, wait_until)
         await pilot.press("f9")
+        models = screen.query_one(ModelList)
+        await wait_until(pilot, lambda: models.has_focus)
         for size in ((50, 14), (59, 30), (80, 17)):
             await pilot.resize_terminal(*size)
+            await wait_until(pilot, lambda: not models.size)
+            models.show(models.choices, None)  # as a look at the disk does
+            models.action_page_up()
+            models.action_page_down()
             await pilot.press("pageup", "pagedown", "j", "k", "g", "G")
         await pilot.resize_terminal(80, 24)
         await pilot.press("pagedown")

@@ -313,12 +313,16 @@ async def test_keys_that_need_rows_are_offered_as_soon_as_there_are_rows(
 ) -> None:
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
-        screen = await opened(app, pilot, wait_until, rows_file, 300)
+        await pilot.press("2")
+        screen = app.current
+        assert isinstance(screen, DataScreen)
+        await wait_until(pilot, lambda: screen.file is not None)
         offered = lambda: {hint.label for hint in screen.query_one(KeyBar)._hints()[0] if hint.enabled}  # noqa: E731
         await wait_until(pilot, lambda: {"View", "Search", "Go to", "Findings"} <= offered())
-        (tmp_path / "none.jsonl").write_text("", encoding="utf-8")
         screen.receive(tmp_path / "none.bad")
         await wait_until(pilot, lambda: "Search" not in offered())
+        screen.receive(rows_file)
+        await wait_until(pilot, lambda: "Search" in offered())
 
 
 @pytest.mark.parametrize(("tokens", "shown"), [(9_999, "9,999"), (210_019, "210k"), (1_000_000_000, "1G")])

@@ -186,7 +186,6 @@ class DataScreen(WorkbenchScreen):
         if self.query_one(RowsPane).has_class("-broken"):
             self.query_one(LengthPane).show_lengths((), None)
             self.query_one(RowDetail).show("Row", Content(""))
-        self.refresh_bindings()
         self._show_statistics()
 
     # --- tokenizers -------------------------------------------------------------------------------------------------

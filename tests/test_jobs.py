@@ -423,6 +423,15 @@ def test_a_step_that_was_saved_before_it_was_validated_stays_the_best(folder: Pa
     assert next(event.best for event in heard if isinstance(event, events.Validated) and event.step == 4) is False
 
 
+def test_data_too_small_to_set_some_apart_is_told(folder: Path) -> None:
+    write_rows(folder / "chat.jsonl", [talk("Who?", "You.")])
+    running, heard = job(folder)
+    running.run()
+    warnings = {event.stage: event.message for event in heard if isinstance(event, events.Warned)}
+    assert "too few documents to set some apart" in warnings["sft"]
+    assert "pretrain" not in warnings
+
+
 def test_data_of_which_nothing_can_be_used_is_told_before_anything_starts(folder: Path) -> None:
     write_rows(folder / "chat.jsonl", [{"text": "no conversation"}, {"other": 1}])
     with pytest.raises(DataError, match=r"stage\.sft\.data: .*chat\.jsonl: line 1"):

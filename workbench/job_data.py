@@ -1,6 +1,6 @@
 """The data files of a profile, and whether its stages can use them; told without torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from workbench.data.conversations import to_conversation, to_text
 from workbench.data.sources import BadRow, Row, read_rows
 from workbench.errors import DataError
 
-ROWS_LOOKED_AT = 100  # of each file, until one serves
+ROWS_LOOKED_AT = 10_000  # of each file, until one serves
 
 
 def data_files(references: list[str]) -> list[Path]:
@@ -27,8 +27,7 @@ def check_data(profile: Profile) -> None:
     for stage in profile.stage:
         problems = []
         for file in data_files(stage.data):
-            rows = list(islice(read_rows(file, stage.format), ROWS_LOOKED_AT))
-            problem = _unusable(rows, stage.kind)
+            problem = _unusable(islice(read_rows(file, stage.format), ROWS_LOOKED_AT), stage.kind)
             if problem is None:
                 break
             problems.append(f"{file}: {problem}")
@@ -36,7 +35,7 @@ def check_data(profile: Profile) -> None:
             raise DataError(f"stage.{stage.name}.data", "; ".join(problems), f"a {stage.kind} stage cannot use it")
 
 
-def _unusable(rows: Sequence[Row | BadRow], kind: str) -> str | None:
+def _unusable(rows: Iterable[Row | BadRow], kind: str) -> str | None:
     """Why none of the rows serves a stage of this kind; None where one does."""
     first = ""
     for row in rows:

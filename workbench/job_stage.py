@@ -385,6 +385,9 @@ def _announce_data(setting: Setting, stage: StageSettings, data: PreparedData, s
         reasons = ", ".join(f"{count} x {reason}" for reason, count in data.reasons.items())
         message = f"{data.rows_rejected} of {data.rows_read} rows cannot be used: {reasons}"
         setting.emitter.emit(events.Warned(stage=stage.name, message=message))
+    if stage.validation_fraction and data.validation is None:
+        message = "there are too few documents to set some apart: nothing is measured on text it was not trained on"
+        setting.emitter.emit(events.Warned(stage=stage.name, message=message))
     if data.truncated:
         message = f"{data.truncated} documents are longer than sequence_length {stage.sequence_length}, and cut there"
         setting.emitter.emit(events.Warned(stage=stage.name, message=message))

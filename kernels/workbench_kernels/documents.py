@@ -43,6 +43,7 @@ class Documents:
         self._masks: dict[torch.dtype, Tensor] = {}
         self._tiles: dict[torch.dtype, list[Tile]] = {}
         self._windowed: dict[int, Documents] = {}
+        self._narrow: Tensor | None = None
 
     def windowed(self, window: int) -> "Documents":
         """The same, each query seeing no more than the last `window` keys up to its own."""
@@ -63,6 +64,12 @@ class Documents:
         if dtype not in self._tiles:
             self._tiles[dtype] = self._by_row(dtype) if self.long else self._all_rows(dtype)
         return self._tiles[dtype]
+
+    def narrow_starts(self) -> Tensor:
+        """The starts as kernels read them: int32 and contiguous."""
+        if self._narrow is None:
+            self._narrow = self.starts.to(torch.int32).contiguous()
+        return self._narrow
 
     @property
     def long(self) -> bool:

@@ -114,13 +114,20 @@ def model_loop(opcodes: list[str], card: Card, tensor_core_flops: float) -> Loop
 
 
 def hot_loop(code: Code, card: Card, tensor_core_flops: float) -> Loop | None:
-    """The innermost loop with most products, else with most memory accesses: the unmasked one where there are two."""
+    """The innermost loop with most products, else with most memory accesses: the unmasked one where there are two.
+
+    All of the code where it has products but they are in no loop, since that was unrolled to its end.
+    """
     candidates = []
     for indices in code.loops:
         opcodes = [code.instructions[index] for index in indices]
         accesses = sum(opcode.startswith((*GLOBAL, "UTMALDG")) for opcode in opcodes)
         candidates.append((frozenset(indices), model_loop(opcodes, card, tensor_core_flops), accesses))
     inner = [each for each in candidates if not _holds_another(each, candidates)]
+    if not any(loop.matrix_flops for _, loop, _ in inner):
+        whole = model_loop(code.instructions, card, tensor_core_flops)
+        if whole.matrix_flops:
+            return whole
     if not inner:
         return None
     return max(inner, key=lambda each: _heat(each[1], each[2]))[1]

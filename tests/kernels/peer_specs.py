@@ -1,6 +1,5 @@
 """Liger-Kernel and flash-linear-attention, run through their own Python code."""
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -58,11 +57,7 @@ def _liger() -> list[Case]:
 
 
 def _liger_experts() -> list[Case]:
-    """The kernels of its mixture of experts that are products of sorted tokens, without what it fuses around them.
-
-    With the configuration that its authors pin where timing them all is switched off.
-    """
-    os.environ["LIGER_FUSED_MOE_AUTOTUNE"] = "0"
+    """The kernels of its mixture of experts that are products of sorted tokens, without what it fuses around them."""
     from liger_kernel.ops import fused_moe
 
     def experts(routing: Tensor) -> Callable[..., Any]:

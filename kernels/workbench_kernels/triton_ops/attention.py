@@ -227,7 +227,8 @@ def attention(
     if q.shape[3] > LARGEST_HEAD_DIM:
         return reference_attention.attention(q, k, v, causal=causal, window=window, document_starts=document_starts)
     reference_attention.check(causal, window, document_starts)
-    starts = document_starts.starts if isinstance(document_starts, Documents) else document_starts
-    starts = None if starts is None else starts.contiguous()
+    if isinstance(document_starts, Tensor):
+        document_starts = Documents(document_starts, k.shape[2])
+    starts = None if document_starts is None else document_starts.narrow_starts()
     dtype = compute_dtype(q)
     return _attention(q.to(dtype), k.to(dtype), v.to(dtype), starts, causal, window)[0]

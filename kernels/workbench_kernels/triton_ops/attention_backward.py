@@ -125,6 +125,7 @@ def grad_kv_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """One program makes dk and dv of BLOCK_N keys of a head; both are (batch, kv_seq, kv_heads, HEAD_DIM)."""
+    LIMITED: tl.constexpr = WINDOWED or DOCUMENTS
     blocks = tl.cdiv(kv_seq, BLOCK_N)
     first_key = tl.program_id(0) % blocks * BLOCK_N  # the first keys are seen by the most queries: they go first
     slice_ = tl.program_id(0) // blocks  # of the batch and the heads of keys
@@ -154,22 +155,29 @@ def grad_kv_kernel(
         grad_base = grad_pointer + batch * (stride_gb * UNIT) + head * (stride_gh * UNIT)
         lse_base = lse_pointer + (batch * heads + head) * seq
         delta_base = delta_pointer + (batch * heads + head) * seq
-        if CAUSAL:
+        if LIMITED:  # one loop: what three keep in registers would spill
             dk, dv = _add_grad_kv(
-                dk, dv, k, v, q_base, grad_base, lse_base, delta_base, first, whole, keys, seq, kv_seq, window, starts,
-                scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, True, PRECISION,
+                dk, dv, k, v, q_base, grad_base, lse_base, delta_base, first, end, keys, seq, kv_seq, window,
+                starts, scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, True, PRECISION,
                 HEAD_DIM, BLOCK_D, BLOCK_M,
             )  # fmt: skip
-        dk, dv = _add_grad_kv(
-            dk, dv, k, v, q_base, grad_base, lse_base, delta_base, whole, whole_end, keys, seq, kv_seq, window, starts,
-            scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, False, PRECISION,
-            HEAD_DIM, BLOCK_D, BLOCK_M,
-        )  # fmt: skip
-        dk, dv = _add_grad_kv(
-            dk, dv, k, v, q_base, grad_base, lse_base, delta_base, whole_end, end, keys, seq, kv_seq, window, starts,
-            scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, True, PRECISION,
-            HEAD_DIM, BLOCK_D, BLOCK_M,
-        )  # fmt: skip
+        else:
+            if CAUSAL:
+                dk, dv = _add_grad_kv(
+                    dk, dv, k, v, q_base, grad_base, lse_base, delta_base, first, whole, keys, seq, kv_seq, window,
+                    starts, scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, True,
+                    PRECISION, HEAD_DIM, BLOCK_D, BLOCK_M,
+                )  # fmt: skip
+            dk, dv = _add_grad_kv(
+                dk, dv, k, v, q_base, grad_base, lse_base, delta_base, whole, whole_end, keys, seq, kv_seq, window,
+                starts, scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, False,
+                PRECISION, HEAD_DIM, BLOCK_D, BLOCK_M,
+            )  # fmt: skip
+            dk, dv = _add_grad_kv(
+                dk, dv, k, v, q_base, grad_base, lse_base, delta_base, whole_end, end, keys, seq, kv_seq, window,
+                starts, scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, True, PRECISION,
+                HEAD_DIM, BLOCK_D, BLOCK_M,
+            )  # fmt: skip
     rows = ((batch * kv_seq + keys) * kv_heads + kv_head) * HEAD_DIM
     dk = (dk * scale).to(dk_pointer.dtype.element_ty)
     tl.store(dk_pointer + rows[:, None] + columns[None, :], dk, mask=exists)
@@ -243,6 +251,8 @@ _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
         128: ((64, 32, 4, 1), (32, 64, 4, 1)),
     },
 }
+# Of dk and dv with a window or documents, whose masks take registers, where the rows above would spill.
+_LIMITED: dict[str, dict[int, _Row]] = {"sm_100": {32: (32, 128, 8, 2), 64: (32, 128, 8, 2), 128: (32, 64, 8, 1)}}
 _FLOAT32: dict[int, tuple[_Row, _Row]] = {
     32: ((64, 32, 4, 2), (32, 64, 4, 2)),
     64: ((64, 32, 4, 2), (32, 64, 4, 2)),
@@ -258,14 +268,18 @@ def launches(architecture: str) -> dict[str, Launch]:
         for size in (32, 64, 128):
             of_q, of_kv = _launches(architecture, kind, size)
             found |= {f"grad_q {kind} {size}": of_q, f"grad_kv {kind} {size}": of_kv}
+            found[f"grad_kv {kind} {size} limited"] = _launches(architecture, kind, size, limited=True)[1]
     return found
 
 
-def _launches(architecture: str, kind: str, size: int) -> tuple[Launch, Launch]:
+def _launches(architecture: str, kind: str, size: int, limited: bool = False) -> tuple[Launch, Launch]:
+    """Of dq, and of dk and dv; `limited` by a window or documents."""
     if architecture == INTERPRETER:
         rows = _INTERPRETED
     else:
         rows = _FLOAT32[size] if kind == "float32" else lookup(_TABLE, architecture)[size]
+        if limited and kind == "half":
+            rows = rows[0], lookup(_LIMITED | {"default": {size: rows[1]}}, architecture)[size]
     note = f"{kind}, head sizes up to {size}"
     of_q, of_kv = (Launch({"BLOCK_M": m, "BLOCK_N": n}, warps, stages, note) for m, n, warps, stages in rows)
     return of_q, of_kv
@@ -320,7 +334,8 @@ def attention_backward(
     delta = torch.empty_like(lse)
     dq, dk, dv = like_projection(q), like_projection(k), like_projection(v)
     kind = "float32" if q.dtype == torch.float32 else "half"
-    of_q, of_kv = _launches(architecture(q.device), kind, size_class(q))
+    limited = window is not None or starts is not None
+    of_q, of_kv = _launches(architecture(q.device), kind, size_class(q), limited)
     strides, layout = strides_of(q, k, v, grad)
     sizes = (seq, kv_seq, heads, window or 0, head_dim**-0.5, *strides)
     options = {

@@ -30,8 +30,8 @@ def key_range(
         first = tl.maximum(first_query + shift + 1 - window, 0)
         whole = tl.maximum(last_query + shift + 1 - window, 0)
     if DOCUMENTS:
-        first = tl.maximum(first, tl.load(starts + first_query).to(tl.int32))
-        whole = tl.maximum(whole, tl.load(starts + last_query).to(tl.int32))
+        first = tl.maximum(first, tl.load(starts + first_query))
+        whole = tl.maximum(whole, tl.load(starts + last_query))
     first = first // BLOCK_N * BLOCK_N
     whole = tl.minimum(tl.cdiv(whole, BLOCK_N), tl.cdiv(end, BLOCK_N)) * BLOCK_N
     whole_end = tl.maximum(whole_end // BLOCK_N * BLOCK_N, whole)
@@ -89,7 +89,7 @@ def lowest_keys(queries, seq, kv_seq, window, starts, WINDOWED: tl.constexpr, DO
     if WINDOWED:
         lowest = queries + kv_seq - seq + 1 - window
     if DOCUMENTS:
-        lowest = tl.maximum(lowest, tl.load(starts + queries, mask=queries < seq, other=0).to(tl.int32))
+        lowest = tl.maximum(lowest, tl.load(starts + queries, mask=queries < seq, other=0))
     return lowest
 
 

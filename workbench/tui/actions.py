@@ -221,9 +221,16 @@ def actions_of(scope: str) -> list[Action]:
 
 def bindings(scope: str) -> list[BindingType]:
     """Textual bindings of a scope, for a class's `BINDINGS`."""
-    return [
+    return [binding for action in actions_of(scope) if action.keys for binding in _bindings_of(action)]
+
+
+def _bindings_of(action: Action) -> list[BindingType]:
+    """The action's binding; keys with alt have one of their own, as a text field would take them for letters."""
+    keys = action.keys.split(",")
+    plain = ",".join(key for key in keys if not key.startswith("alt+"))
+    found: list[BindingType] = [
         Binding(
-            action.keys,
+            plain,
             action.run,
             action.label,
             show=action.footer,
@@ -231,9 +238,11 @@ def bindings(scope: str) -> list[BindingType]:
             id=action.id,
             priority=action.priority,
         )
-        for action in actions_of(scope)
-        if action.keys
     ]
+    with_alt = ",".join(key for key in keys if key.startswith("alt+"))
+    if with_alt:
+        found.append(Binding(with_alt, action.run, action.label, show=False, tooltip=action.tooltip, priority=True))
+    return found
 
 
 def keymap_problems(keymap: dict[str, str]) -> list[str]:

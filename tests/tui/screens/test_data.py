@@ -302,10 +302,10 @@ async def test_a_folder_is_told_and_its_first_file_opened(
     async with app.run_test(size=size) as pilot:
         screen = await opened(app, pilot, wait_until, folder, 1)
         assert screen.file is not None and screen.file.path.name == "a.jsonl"
-        assert any("2 files of folder" in message for message in told(app))
+        await wait_until(pilot, lambda: any("2 files of folder" in message for message in told(app)))
         (rows_file.parent / "empty").mkdir()
         screen.receive(rows_file.parent / "empty")
-        assert any("empty holds no data files" in message for message in told(app))
+        await wait_until(pilot, lambda: any("empty holds no data files" in message for message in told(app)))
 
 
 async def test_keys_that_need_rows_are_offered_as_soon_as_there_are_rows(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.events import Key
 from textual.widgets import Checkbox, Input
 
 from workbench.estimate import count_parameters
@@ -401,92 +400,3 @@ async def test_keys_faster_than_the_screen_are_not_lost(workbench: MakeApp, wait
             app.simulate_key(key)  # all of them before anything is drawn
         await settled(screen, pilot, wait_until)
         assert control(screen, "hidden_size").value == "1234" and "hidden_size = 1234  # narrow" in text(screen)
-
-
-async def test_in_a_broken_text_only_the_broken_part_is_known(
-    workbench: MakeApp, wait_until: Wait, small: Path, screen_text: ReadScreen
-) -> None:
-    app = workbench()
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await opened(app, pilot, wait_until, small)
-        editor = screen.query_one(TomlEditor)
-        broken = text(screen).replace("steps = 20", "steps = = 20")
-        editor.focus()
-        editor.load_text(broken)
-        await wait_until(pilot, lambda: bool(screen.problems))
-        await settled(screen, pilot, wait_until)
-        signs = {entry.title: (entry.problems, entry.known) for entry in screen.query_one(SectionList).entries}
-        assert signs["pretrain"] == (1, False)
-        assert all(sign == (0, False) for title, sign in signs.items() if title != "pretrain")
-        await wait_until(pilot, lambda: "the text is not valid TOML" in screen_text(app))
-
-
-async def test_a_wrong_value_leaves_the_other_defaults_shown(workbench: MakeApp, wait_until: Wait, small: Path) -> None:
-    app = workbench()
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await opened(app, pilot, wait_until, small)
-        await pilot.press("end", "left")  # the stage
-        await wait_until(pilot, lambda: screen.section.title == "pretrain")
-        await wait_until(pilot, lambda: control(screen, "name").placeholder == "pretrain")
-        control(screen, "steps").value = "-3"
-        await wait_until(pilot, lambda: bool(screen.problems))
-        await settled(screen, pilot, wait_until)
-        assert control(screen, "name").placeholder == "pretrain"
-
-
-async def test_undoing_a_new_stage_returns_to_the_part_shown_before(
-    workbench: MakeApp, wait_until: Wait, small: Path
-) -> None:
-    app = workbench()
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await opened(app, pilot, wait_until, small)
-        await pilot.press("end", "left")
-        await wait_until(pilot, lambda: screen.section.title == "pretrain")
-        await pilot.press("a")
-        await wait_until(pilot, lambda: screen.section.title == "sft")
-        await settled(screen, pilot, wait_until)
-        assert screen.problems == ()  # a new stage is sound: it is as long as its neighbour
-        await pilot.press("ctrl+z")
-        await wait_until(pilot, lambda: "sft" not in text(screen))
-        assert screen.section.title == "pretrain"
-
-
-async def test_letters_in_a_choice_change_no_stage(workbench: MakeApp, wait_until: Wait, small: Path) -> None:
-    app = workbench()
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await opened(app, pilot, wait_until, small)
-        await pilot.press("end", "left")
-        await wait_until(pilot, lambda: screen.section.title == "pretrain")
-        await settled(screen, pilot, wait_until)
-        screen.set_focus(control(screen, "format"))
-        await pilot.press("a", "d", "J")
-        await settled(screen, pilot, wait_until)
-        assert text(screen) == SMALL and len(app.screen_stack) == 1
-
-
-async def test_saving_waits_for_the_letters_before_it(workbench: MakeApp, wait_until: Wait, small: Path) -> None:
-    app = workbench()
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await opened(app, pilot, wait_until, small)
-        await pilot.press("end", "left")
-        await wait_until(pilot, lambda: screen.section.title == "pretrain")
-        await settled(screen, pilot, wait_until)
-        field = control(screen, "steps")
-        screen.set_focus(field)
-        field.cursor_position = len(field.value)
-        for letter in "05":  # still on their way when the key that saves is here
-            field.post_message(Key(letter, letter))
-        screen.action_save()
-        await wait_until(pilot, lambda: "steps = 2005" in small.read_text(encoding="utf-8"))
-        assert not screen.unsaved()
-
-
-async def test_f6_in_the_text_shows_the_difference(workbench: MakeApp, wait_until: Wait, small: Path) -> None:
-    app = workbench()
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await opened(app, pilot, wait_until, small)
-        screen.query_one(TomlEditor).focus()
-        await pilot.press("#")
-        await wait_until(pilot, lambda: bool(screen.unsaved()))
-        await pilot.press("f6")
-        await wait_until(pilot, lambda: isinstance(app.screen, DiffModal))

@@ -262,3 +262,15 @@ def test_the_machine_of_all_measurements_is_named_once() -> None:
     assert text.count("2-core Xeon") == 1 and text.count("3 m, 95 %") == 2
     mixed = _ways_to_begin([*entries, ProfileEntry("c", Path("c"), "", "1 m (H100)")]).plain
     assert mixed.count("2-core Xeon") == 2 and "1 m (H100)" in mixed
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_the_bar_of_a_run_at_work_has_its_place(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path, size: tuple[int, int]
+) -> None:
+    with RunLock(runs / "gamma"):
+        app = workbench()
+        async with app.run_test(size=size) as pilot:
+            await shown(app, pilot, wait_until, 3)
+            row = next(line for line in screen_text(app).splitlines() if "gamma" in line)
+            assert "█████▍" in row and "● running" in row

@@ -64,9 +64,9 @@ COLUMNS = (
     Column("stage", 10, 2, _stage),
     Column("state", 13, 0, _state),
     Column("step", 11, 1, _steps),
-    Column("", 6, 5, _progress),
+    Column("", 6, 4, _progress),
     Column("val", 6, 1, _val_loss),
-    Column("tok/s", 6, 4, _speed),
+    Column("tok/s", 6, 5, _speed),
     Column("when", 5, 3, _when),
 )
 BAR_CELLS = 6

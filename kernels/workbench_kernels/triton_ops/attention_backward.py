@@ -241,7 +241,7 @@ _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
         128: ((128, 64, 8, 2), (32, 128, 8, 2)),
     },
     "sm_100": {
-        32: ((128, 64, 8, 2), (64, 128, 8, 2)),
+        32: ((64, 64, 4, 2), (64, 128, 8, 2)),
         64: ((128, 64, 8, 2), (64, 128, 8, 2)),
         128: ((128, 64, 8, 2), (64, 64, 8, 2)),
     },
@@ -263,7 +263,7 @@ _INTERPRETED: tuple[_Row, _Row] = ((32, 16, 4, 1), (16, 32, 4, 1))
 
 def launches(architecture: str) -> dict[str, Launch]:
     """Every launch the table can pick, by kernel, whether for float32, and the largest head size."""
-    found = {}
+    found: dict[str, Launch] = {}
     for kind in ("half", "float32"):
         for size in (32, 64, 128):
             of_q, of_kv = _launches(architecture, kind, size)

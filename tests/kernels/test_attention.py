@@ -117,7 +117,7 @@ def test_large_logits_neither_overflow_nor_vanish(device, causal: bool) -> None:
     masking=st.sampled_from(["causal", "documents", "all"]),
     seed=st.integers(0, 2**20),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_shape_in_any_order_of_programs(
     device, batch, kv_heads, group, seq, before, head_dim, window, masking, seed
 ) -> None:
@@ -180,7 +180,7 @@ def test_keys_before_the_window_never_change_a_bit(device) -> None:
 
 
 def test_outputs_are_bit_equal_in_every_order_of_programs(device) -> None:
-    q, k, v = (each.to(device) for each in tensors(2, 4, 2, 70, 70, 24))
+    q, k, v = (each.to(device) for each in tensors(2, 2, 1, 40, 40, 24))
     results = []
     for seed in (1, 2):
         with interpreter.sanitize(seed):
@@ -188,9 +188,9 @@ def test_outputs_are_bit_equal_in_every_order_of_programs(device) -> None:
     assert torch.equal(*results)
 
 
-@pytest.mark.parametrize("head_dim", [16, 24, 40])
+@pytest.mark.parametrize("head_dim", [16, 24])
 def test_views_of_a_packed_projection_are_read_where_they_lie(device, head_dim: int) -> None:
-    views = [each.to(device) for each in packed_views(2, 4, 2, 33, head_dim)]
+    views = [each.to(device) for each in packed_views(2, 2, 1, 33, head_dim)]
     assert all(attention_backward.with_adjacent_columns(each) is each for each in views)
     whole = [each.contiguous() for each in views]
     assert torch.equal(proves_output(*views), kernels.attention(*whole))

@@ -59,10 +59,9 @@ def test_gradients_are_the_definition(device, shape, dtype) -> None:
     proves_gradients(*(each.to(device) for each in tensors(*shape, dtype)))
 
 
-@pytest.mark.parametrize("first", [1, 15, 29, 43, 57])
-def test_gradients_of_every_length_are_the_definition(device, first: int) -> None:
-    for seq in range(first, first + 14):
-        proves_gradients(*(each.to(device) for each in tensors(1, 1, 1, seq, seq, 16)))
+@pytest.mark.parametrize("seq", [1, 2, 3, 8, 15, 16, 17, 31, 32, 34, 47, 48, 49, 63, 65, 70])
+def test_gradients_at_and_off_the_edges_of_blocks(device, seq: int) -> None:
+    proves_gradients(*(each.to(device) for each in tensors(1, 1, 1, seq, seq, 16)))
 
 
 @pytest.mark.parametrize("seq, kv_seq", [(1, 50), (5, 33), (20, 57), (17, 48)])
@@ -102,8 +101,8 @@ def test_documents_may_end_at_and_off_the_blocks(device, starts: list[int]) -> N
 
 
 def test_more_queries_than_are_counted_at_once(device) -> None:
-    starts = random_starts(1, 600, chance=0.01).to(device)
-    proves_gradients(*(each.to(device) for each in tensors(1, 1, 1, 600, 600, 4)), starts=starts, tolerance=1e-5)
+    starts = random_starts(1, 520, chance=0.03).to(device)
+    proves_gradients(*(each.to(device) for each in tensors(1, 1, 1, 520, 520, 4)), starts=starts, tolerance=1e-5)
 
 
 def test_queries_that_see_no_key_have_no_gradient(device) -> None:
@@ -125,15 +124,15 @@ def test_large_logits_have_finite_exact_gradients(device, causal: bool) -> None:
 @given(
     batch=st.integers(1, 2),
     kv_heads=st.integers(1, 2),
-    group=st.integers(1, 3),
-    seq=st.integers(1, 50),
+    group=st.integers(1, 2),
+    seq=st.integers(1, 40),
     before=st.integers(-5, 30),
     head_dim=st.integers(4, 40),
     window=st.none() | st.integers(1, 60),
     masking=st.sampled_from(["causal", "documents", "all"]),
     seed=st.integers(0, 2**20),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_gradients_of_any_shape_in_any_order_of_programs(
     device, batch, kv_heads, group, seq, before, head_dim, window, masking, seed
 ) -> None:
@@ -186,7 +185,7 @@ def test_a_key_gets_no_gradient_from_queries_that_do_not_see_it(device) -> None:
 
 
 def test_gradients_are_bit_equal_in_every_order_of_programs(device) -> None:
-    inputs = [each.to(device) for each in tensors(2, 4, 2, 70, 70, 24)]
+    inputs = [each.to(device) for each in tensors(2, 2, 1, 40, 40, 24)]
     upstream = torch.randn(inputs[0].shape, device=device)
     results = []
     for seed in (1, 2):
@@ -195,9 +194,9 @@ def test_gradients_are_bit_equal_in_every_order_of_programs(device) -> None:
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
-@pytest.mark.parametrize("head_dim", [16, 24, 40])
+@pytest.mark.parametrize("head_dim", [16, 24])
 def test_views_of_a_packed_projection_get_their_gradients(device, head_dim: int) -> None:
-    proves_gradients(*(each.to(device) for each in packed_views(2, 4, 2, 33, head_dim)))
+    proves_gradients(*(each.to(device) for each in packed_views(2, 2, 1, 33, head_dim)))
 
 
 def test_upstream_gradients_of_any_layout_are_taken(device) -> None:

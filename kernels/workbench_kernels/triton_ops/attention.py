@@ -141,7 +141,11 @@ _TABLE: dict[str, dict[int, tuple[int, int, int, int]]] = {
     "default": {32: (128, 64, 4, 1), 64: (128, 64, 4, 1), 128: (128, 64, 4, 1)},
 }
 _SHORT = {32: (64, 64, 4, 3), 64: (64, 64, 4, 3), 128: (64, 32, 4, 2)}
-_FLOAT32 = {32: (64, 32, 4, 2), 64: (64, 32, 4, 2), 128: (64, 16, 4, 2)}
+_FLOAT32: dict[str, dict[int, tuple[int, int, int, int]]] = {
+    "sm_80": {32: (64, 32, 8, 1), 64: (64, 32, 8, 1), 128: (16, 32, 4, 1)},
+    "sm_86": {32: (64, 32, 8, 1), 64: (64, 32, 8, 1), 128: (16, 32, 4, 1)},
+    "default": dict.fromkeys((32, 64, 128), (16, 16, 4, 1)),
+}
 _INTERPRETED = {"long": (32, 16, 4, 1), "short": (16, 16, 4, 1), "float32": (32, 16, 4, 1)}
 
 
@@ -153,10 +157,10 @@ def launches(architecture: str) -> dict[str, Launch]:
 def _launch(architecture: str, kind: str, size: int) -> Launch:
     if architecture == INTERPRETER:
         row = _INTERPRETED[kind]
-    elif kind == "long":
-        row = lookup(_TABLE, architecture)[size]
+    elif kind == "short":
+        row = _SHORT[size]
     else:
-        row = (_SHORT if kind == "short" else _FLOAT32)[size]
+        row = lookup(_TABLE if kind == "long" else _FLOAT32, architecture)[size]
     block_m, block_n, warps, stages = row
     return Launch({"BLOCK_M": block_m, "BLOCK_N": block_n}, warps, stages, f"{kind}, head sizes up to {size}")
 

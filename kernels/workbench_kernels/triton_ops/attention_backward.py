@@ -241,7 +241,7 @@ _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
         128: ((128, 64, 8, 2), (32, 128, 8, 2)),
     },
     "sm_100": {
-        32: ((128, 64, 8, 2), (64, 128, 8, 2)),
+        32: ((64, 64, 4, 2), (64, 128, 8, 2)),
         64: ((128, 64, 8, 2), (64, 128, 8, 2)),
         128: ((128, 64, 8, 2), (64, 64, 8, 2)),
     },
@@ -253,17 +253,22 @@ _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
 }
 # Of dk and dv with a window or documents, whose masks take registers, where the rows above would spill.
 _LIMITED: dict[str, dict[int, _Row]] = {"sm_100": {32: (32, 128, 8, 2), 64: (32, 128, 8, 2), 128: (32, 64, 8, 1)}}
-_FLOAT32: dict[int, tuple[_Row, _Row]] = {
-    32: ((64, 32, 4, 2), (32, 64, 4, 2)),
-    64: ((64, 32, 4, 2), (32, 64, 4, 2)),
-    128: ((32, 16, 4, 2), (16, 32, 4, 2)),
+_WIDE = {
+    32: ((32, 32, 8, 1), (32, 32, 8, 1)),
+    64: ((32, 32, 8, 1), (32, 32, 8, 1)),
+    128: ((16, 32, 8, 1), (16, 16, 4, 1)),
+}
+_FLOAT32: dict[str, dict[int, tuple[_Row, _Row]]] = {
+    "sm_80": _WIDE,
+    "sm_86": _WIDE,
+    "default": dict.fromkeys((32, 64, 128), ((16, 16, 4, 1), (16, 16, 4, 1))),
 }
 _INTERPRETED: tuple[_Row, _Row] = ((32, 16, 4, 1), (16, 32, 4, 1))
 
 
 def launches(architecture: str) -> dict[str, Launch]:
     """Every launch the table can pick, by kernel, whether for float32, and the largest head size."""
-    found = {}
+    found: dict[str, Launch] = {}
     for kind in ("half", "float32"):
         for size in (32, 64, 128):
             of_q, of_kv = _launches(architecture, kind, size)
@@ -277,7 +282,7 @@ def _launches(architecture: str, kind: str, size: int, limited: bool = False) ->
     if architecture == INTERPRETER:
         rows = _INTERPRETED
     else:
-        rows = _FLOAT32[size] if kind == "float32" else lookup(_TABLE, architecture)[size]
+        rows = lookup(_FLOAT32 if kind == "float32" else _TABLE, architecture)[size]
         if limited and kind == "half":
             rows = rows[0], lookup(_LIMITED | {"default": {size: rows[1]}}, architecture)[size]
     note = f"{kind}, head sizes up to {size}"

@@ -154,13 +154,15 @@ def _attention_table() -> Iterator[Case]:
             inputs = _inputs_of(_queries_and_keys, head_dim, dtype, SEQ)
             note = f"heads of {head_dim}, {dtype}"
             yield from both_passes("attention", "own", inputs, attention, note=note)
-    inputs = _inputs_of(_queries_and_keys, 64, HALF, SEQ)
-    for note, named in (
-        ("all keys", {"causal": False}),
-        ("window", {"window": 256}),
-        ("documents", {"document_starts": starts}),
-    ):
-        yield from both_passes("attention", "own", inputs, partial(attention, **named), note=note)
+    for head_dim in (64, 128):
+        inputs = _inputs_of(_queries_and_keys, head_dim, HALF, SEQ)
+        for note, named in (
+            ("all keys", {"causal": False}),
+            ("window", {"window": 256}),
+            ("documents", {"document_starts": starts}),
+        ):
+            note = f"{note}, heads of {head_dim}"
+            yield from both_passes("attention", "own", inputs, partial(attention, **named), note=note)
     for head_dim in (64, 128):
         inputs = _inputs_of(_queries_and_keys, head_dim, HALF, 1)
         yield Case("attention", "own", "forward", inputs, attention, note=f"decoding, heads of {head_dim}")

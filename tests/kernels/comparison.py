@@ -13,8 +13,10 @@ from tests.kernels.pretence import without_launches
 BATCH, SEQ, HEADS, HEAD_DIM, HIDDEN, INTERMEDIATE, VOCAB = 8, 1024, 16, 64, 1024, 2816, 32000
 EXPERTS, EXPERTS_A_TOKEN = 8, 2
 EPS = 1e-6
+FEW = (0.125, 0.25)
+"""Batches that suffice to count what works token by token."""
 
-Inputs = Callable[[int], tuple[Tensor, ...]]
+Inputs = Callable[[float], tuple[Tensor, ...]]
 Function = Callable[..., Any]
 
 
@@ -35,7 +37,7 @@ class Case:
     part: str
     inputs: Inputs
     function: Function
-    counted: tuple[int, ...] = (1, 2)
+    counted: tuple[float, ...] = (1, 2)
     only: str = ""
     note: str = ""
 
@@ -44,7 +46,7 @@ class Case:
         """Name of the row."""
         return self.operation if self.part == "both" else f"{self.operation} {self.part}"
 
-    def run(self, batch: int = BATCH, around: AbstractContextManager[Any] | None = None) -> None:
+    def run(self, batch: float = BATCH, around: AbstractContextManager[Any] | None = None) -> None:
         """Launch what this pass launches.
 
         Args:
@@ -85,6 +87,12 @@ def both_passes(operation: str, peer: str, inputs: Inputs, function: Function, *
     return [Case(operation, peer, part, inputs, function, **named) for part in ("forward", "backward")]
 
 
+def norm_passes(operation: str, peer: str, inputs: Inputs, function: Function) -> list[Case]:
+    """Likewise, of a norm: its backward programs stay, and their number must be that of a full batch."""
+    forward = Case(operation, peer, "forward", inputs, function, counted=FEW)
+    return [forward, Case(operation, peer, "backward", inputs, function, counted=(2, 3))]
+
+
 def number(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     """Numbers on the GPU, or where it is said to be."""
     return torch.ones(shape, dtype=dtype, device="cuda")
@@ -97,14 +105,19 @@ def constant(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return tensor
 
 
-def norm_inputs(batch: int) -> tuple[Tensor, ...]:
+def tokens_of(batch: float) -> int:
+    """Of a batch; what works token by token may be counted at a part of a sequence."""
+    return int(batch * SEQ)
+
+
+def norm_inputs(batch: float) -> tuple[Tensor, ...]:
     """x (tokens, hidden) and the weight."""
-    return number(batch * SEQ, HIDDEN), number(HIDDEN)
+    return number(tokens_of(batch), HIDDEN), number(HIDDEN)
 
 
-def add_norm_inputs(batch: int) -> tuple[Tensor, ...]:
+def add_norm_inputs(batch: float) -> tuple[Tensor, ...]:
     """x, the residual and the weight."""
-    return number(batch * SEQ, HIDDEN), number(batch * SEQ, HIDDEN), number(HIDDEN)
+    return number(tokens_of(batch), HIDDEN), number(tokens_of(batch), HIDDEN), number(HIDDEN)
 
 
 def heads_last_inputs(batch: int) -> tuple[Tensor, ...]:
@@ -117,20 +130,20 @@ def heads_first_inputs(batch: int) -> tuple[Tensor, ...]:
     return tuple(each.transpose(1, 2) for each in heads_last_inputs(batch))
 
 
-def gated_inputs(batch: int) -> tuple[Tensor, ...]:
+def gated_inputs(batch: float) -> tuple[Tensor, ...]:
     """gate and up (tokens, intermediate)."""
-    return number(batch * SEQ, INTERMEDIATE), number(batch * SEQ, INTERMEDIATE)
+    return number(tokens_of(batch), INTERMEDIATE), number(tokens_of(batch), INTERMEDIATE)
 
 
-def loss_inputs(batch: int) -> tuple[Tensor, ...]:
+def loss_inputs(batch: float) -> tuple[Tensor, ...]:
     """hidden (tokens, hidden), the weight of the vocabulary, and labels, which are real: their values decide."""
-    return number(batch * SEQ, HIDDEN), number(VOCAB, HIDDEN), torch.zeros(batch * SEQ, dtype=torch.int64)
+    return number(tokens_of(batch), HIDDEN), number(VOCAB, HIDDEN), torch.zeros(tokens_of(batch), dtype=torch.int64)
 
 
-def distillation_inputs(batch: int) -> tuple[Tensor, ...]:
+def distillation_inputs(batch: float) -> tuple[Tensor, ...]:
     """hidden and weight of the student, then of the teacher."""
-    teacher = constant(batch * SEQ, HIDDEN, dtype=torch.bfloat16), constant(VOCAB, HIDDEN, dtype=torch.bfloat16)
-    return number(batch * SEQ, HIDDEN), number(VOCAB, HIDDEN), *teacher
+    teacher = constant(tokens_of(batch), HIDDEN, dtype=torch.bfloat16), constant(VOCAB, HIDDEN, dtype=torch.bfloat16)
+    return number(tokens_of(batch), HIDDEN), number(VOCAB, HIDDEN), *teacher
 
 
 def experts_inputs(batch: int) -> tuple[Tensor, ...]:

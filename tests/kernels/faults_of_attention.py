@@ -36,7 +36,7 @@ RANGES = faults_in(
     ),
     (
         "documents not in the mask",
-        "        lowest = tl.maximum(lowest, tl.load(starts + queries, mask=queries < seq, other=0).to(tl.int32))\n",
+        "        lowest = tl.maximum(lowest, tl.load(starts + queries, mask=queries < seq, other=0))\n",
         "        lowest = lowest\n",
     ),
     (

@@ -4,6 +4,7 @@
 - `tl.dot` on bfloat16 multiplies the bit patterns as integers, without an error;
 - float32 to bfloat16 truncates; a GPU rounds to the nearest, ties to even;
 - arithmetic on bfloat16 is integer arithmetic on the bit patterns;
+- a comparison of scalars is no mask for a block (Triton 3.9);
 - float arguments arrive as Python floats, on which `.to(tl.float32)` fails.
 
 `sanitize` watches every launch inside it, and fails on
@@ -141,7 +142,9 @@ def _repair_arithmetic() -> None:
     def repaired_binary(self: Any, left: Any, right: Any, operation: Any) -> Any:
         if _is_bfloat16(left) and _is_bfloat16(right):
             return _narrowed(operation(_widened(left).data, _widened(right).data))
-        return binary(self, left, right, operation)
+        result = binary(self, left, right, operation)
+        # A comparison is labelled with the type of what it compared, and broadcasting a scalar casts it to the label.
+        return _Handle(result.data, tl.int1) if result.data.dtype == np.bool_ else result
 
     def repaired_ternary(self: Any, first: Any, second: Any, third: Any, operation: Any) -> Any:
         if all(map(_is_bfloat16, (first, second, third))):

@@ -11,6 +11,7 @@ from tests.kernels.comparison import (
     EPS,
     EXPERTS,
     EXPERTS_A_TOKEN,
+    FEW,
     HEAD_DIM,
     HIDDEN,
     SEQ,
@@ -24,6 +25,7 @@ from tests.kernels.comparison import (
     heads_last_inputs,
     loss_inputs,
     norm_inputs,
+    norm_passes,
     number,
 )
 from tests.kernels.pretence import replaced
@@ -47,11 +49,11 @@ def _liger() -> list[Case]:
         return LigerFusedLinearCrossEntropyFunction.apply(hidden, weight, labels)[0]
 
     return [
-        *both_passes("rms_norm", "liger", norm_inputs, rms_norm, counted=(8,)),
-        *both_passes("add_rms_norm", "liger", add_norm_inputs, add_rms_norm, counted=(8,)),
+        *norm_passes("rms_norm", "liger", norm_inputs, rms_norm),
+        *norm_passes("add_rms_norm", "liger", add_norm_inputs, add_rms_norm),
         *both_passes("apply_rotary", "liger", _rotary_heads_first, LigerRopeFunction.apply),
-        *both_passes("swiglu", "liger", gated_inputs, LigerSiLUMulFunction.apply),
-        Case("linear_cross_entropy", "liger", "both", loss_inputs, cross_entropy),
+        *both_passes("swiglu", "liger", gated_inputs, LigerSiLUMulFunction.apply, counted=FEW),
+        Case("linear_cross_entropy", "liger", "both", loss_inputs, cross_entropy, counted=FEW),
         *_liger_experts(),
     ]
 
@@ -127,13 +129,13 @@ def _fla() -> list[Case]:
 
     plain_norm = partial(rms_norm, bias=None, eps=EPS)
     return [
-        *both_passes("rms_norm", "fla", norm_inputs, plain_norm, counted=(8,)),
-        *both_passes("add_rms_norm", "fla", add_norm_inputs, add_rms_norm, counted=(8,)),
+        *norm_passes("rms_norm", "fla", norm_inputs, plain_norm),
+        *norm_passes("add_rms_norm", "fla", add_norm_inputs, add_rms_norm),
         *both_passes("apply_rotary", "fla", _rotary_heads_last, rotary),
-        *both_passes("swiglu", "fla", gated_inputs, swiglu),
+        *both_passes("swiglu", "fla", gated_inputs, swiglu, counted=FEW),
         *both_passes("attention", "fla", heads_last_inputs, parallel_attn, counted=(1,)),
-        Case("linear_cross_entropy", "fla", "both", loss_inputs, cross_entropy),
-        Case("linear_kl", "fla", "both", distillation_inputs, divergence),
+        Case("linear_cross_entropy", "fla", "both", loss_inputs, cross_entropy, counted=FEW),
+        Case("linear_kl", "fla", "both", distillation_inputs, divergence, counted=FEW),
     ]
 
 

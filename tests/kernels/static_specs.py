@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tests.kernels.comparison import (
     EPS,
+    FEW,
     HEAD_DIM,
     SEQ,
     Case,
@@ -28,6 +29,7 @@ from tests.kernels.comparison import (
     heads_first_inputs,
     loss_inputs,
     norm_inputs,
+    norm_passes,
     number,
 )
 from workbench_kernels import triton_ops
@@ -44,11 +46,11 @@ def cases() -> list[Case]:
     """What stands against the peers, and what has no peer."""
     norms, rotary = operations["rms_norm"], operations["rotary"]
     return [
-        *both_passes("rms_norm", "own", norm_inputs, partial(norms.rms_norm, eps=EPS), counted=(8,)),
-        *both_passes("add_rms_norm", "own", add_norm_inputs, partial(norms.add_rms_norm, eps=EPS), counted=(8,)),
+        *norm_passes("rms_norm", "own", norm_inputs, partial(norms.rms_norm, eps=EPS)),
+        *norm_passes("add_rms_norm", "own", add_norm_inputs, partial(norms.add_rms_norm, eps=EPS)),
         *both_passes("apply_rotary", "own", rotary_inputs, rotary.apply_rotary),
-        *both_passes("qk_norm_rotary", "own", normed_rotary_inputs, _qk_norm_rotary, counted=(8,)),
-        *both_passes("swiglu", "own", gated_inputs, operations["swiglu"].swiglu),
+        *both_passes("qk_norm_rotary", "own", normed_rotary_inputs, _qk_norm_rotary, counted=(2, 3)),
+        *both_passes("swiglu", "own", gated_inputs, operations["swiglu"].swiglu, counted=FEW),
         *(
             both_passes("attention", "own", heads_first_inputs, operations["attention"].attention, counted=(1,))
             if hasattr(operations["attention"], "attention")
@@ -60,8 +62,9 @@ def cases() -> list[Case]:
             "both",
             loss_inputs,
             _summed(operations["cross_entropy"].linear_cross_entropy),
+            counted=FEW,
         ),
-        Case("linear_kl", "own", "both", distillation_inputs, _summed(operations["kl"].linear_kl)),
+        Case("linear_kl", "own", "both", distillation_inputs, _summed(operations["kl"].linear_kl), counted=FEW),
         *both_passes("grouped_matmul", "own", experts_inputs, operations["grouped_matmul"].grouped_matmul),
         Case("int8_matmul", "own", "forward", _int8_inputs(1, 4096, 4096), operations["int8_matmul"].int8_matmul),
     ]
@@ -72,7 +75,7 @@ def table_cases(architecture: str) -> list[Case]:
     return [
         *_norm_table(architecture),
         *_rotary_table(),
-        *both_passes("swiglu", "own", gated_inputs, operations["swiglu"].swiglu),
+        *both_passes("swiglu", "own", gated_inputs, operations["swiglu"].swiglu, counted=FEW),
         *_attention_table(),
         *_loss_table(),
         *_matmul_table(),
@@ -151,13 +154,15 @@ def _attention_table() -> Iterator[Case]:
             inputs = _inputs_of(_queries_and_keys, head_dim, dtype, SEQ)
             note = f"heads of {head_dim}, {dtype}"
             yield from both_passes("attention", "own", inputs, attention, note=note)
-    inputs = _inputs_of(_queries_and_keys, 64, HALF, SEQ)
-    for note, named in (
-        ("all keys", {"causal": False}),
-        ("window", {"window": 256}),
-        ("documents", {"document_starts": starts}),
-    ):
-        yield from both_passes("attention", "own", inputs, partial(attention, **named), note=note)
+    for head_dim in (64, 128):
+        inputs = _inputs_of(_queries_and_keys, head_dim, HALF, SEQ)
+        for note, named in (
+            ("all keys", {"causal": False}),
+            ("window", {"window": 256}),
+            ("documents", {"document_starts": starts}),
+        ):
+            note = f"{note}, heads of {head_dim}"
+            yield from both_passes("attention", "own", inputs, partial(attention, **named), note=note)
     for head_dim in (64, 128):
         inputs = _inputs_of(_queries_and_keys, head_dim, HALF, 1)
         yield Case("attention", "own", "forward", inputs, attention, note=f"decoding, heads of {head_dim}")

@@ -115,6 +115,20 @@ def test_programs_run_in_the_shuffled_order() -> None:
 
 
 @triton.jit
+def fill_if(target, size, wide, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(target + lanes, 1.0, mask=(lanes < size) & (tl.program_id(0).to(tl.int64) < wide))
+
+
+def test_a_comparison_of_scalars_masks_a_block() -> None:
+    target = torch.zeros(8)
+    fill_if[(1,)](target, 5, 0, BLOCK=8)
+    assert target.sum() == 0
+    fill_if[(1,)](target, 5, 1, BLOCK=8)
+    assert target.tolist() == [1] * 5 + [0] * 3
+
+
+@triton.jit
 def bfloat16_work(a, b, product, total, scale, SIZE: tl.constexpr):
     rows, columns = tl.arange(0, SIZE)[:, None], tl.arange(0, SIZE)[None, :]
     left, right = tl.load(a + rows * SIZE + columns), tl.load(b + rows * SIZE + columns)

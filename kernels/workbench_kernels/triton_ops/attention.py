@@ -133,14 +133,19 @@ def _attend(
 
 
 # Blocks of queries and of keys, warps, stages; by the head size that they hold at most.
-_TABLE: dict[str, dict[int, tuple[int, int, int, int]]] = {
+_LONG: dict[str, dict[int, tuple[int, int, int, int]]] = {
     "sm_80": {32: (128, 64, 8, 3), 64: (128, 64, 8, 3), 128: (128, 64, 8, 3)},
     "sm_86": {32: (128, 64, 8, 3), 64: (128, 64, 8, 3), 128: (128, 32, 8, 3)},
     "sm_90": {32: (128, 128, 8, 2), 64: (128, 128, 8, 2), 128: (128, 64, 8, 3)},
     "sm_100": {32: (128, 128, 8, 2), 64: (128, 128, 8, 2), 128: (128, 64, 8, 2)},
     "default": {32: (128, 64, 4, 1), 64: (128, 64, 4, 1), 128: (128, 64, 4, 1)},
 }
-_SHORT = {32: (64, 64, 4, 3), 64: (64, 64, 4, 3), 128: (64, 32, 4, 2)}
+_SHORT: dict[str, dict[int, tuple[int, int, int, int]]] = {
+    "sm_80": {32: (64, 64, 4, 3), 64: (64, 64, 4, 3), 128: (64, 32, 8, 2)},
+    "sm_86": {32: (64, 64, 4, 3), 64: (64, 64, 4, 3), 128: (64, 32, 8, 2)},
+    "sm_90": {32: (64, 64, 4, 3), 64: (64, 64, 4, 3), 128: (64, 32, 4, 2)},
+    "default": {32: (64, 64, 4, 1), 64: (64, 64, 4, 1), 128: (64, 32, 4, 1)},
+}
 _FLOAT32: dict[str, dict[int, tuple[int, int, int, int]]] = {
     "sm_80": {32: (64, 32, 8, 1), 64: (64, 32, 8, 1), 128: (16, 32, 4, 1)},
     "sm_86": {32: (64, 32, 8, 1), 64: (64, 32, 8, 1), 128: (16, 32, 4, 1)},
@@ -155,12 +160,8 @@ def launches(architecture: str) -> dict[str, Launch]:
 
 
 def _launch(architecture: str, kind: str, size: int) -> Launch:
-    if architecture == INTERPRETER:
-        row = _INTERPRETED[kind]
-    elif kind == "short":
-        row = _SHORT[size]
-    else:
-        row = lookup(_TABLE if kind == "long" else _FLOAT32, architecture)[size]
+    table = {"long": _LONG, "short": _SHORT, "float32": _FLOAT32}[kind]
+    row = _INTERPRETED[kind] if architecture == INTERPRETER else lookup(table, architecture)[size]
     block_m, block_n, warps, stages = row
     return Launch({"BLOCK_M": block_m, "BLOCK_N": block_n}, warps, stages, f"{kind}, head sizes up to {size}")
 
@@ -210,7 +211,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.set_materialize_grads(False)
 
 
-def _grads(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
+def _grads(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad is None:  # nothing that was wanted depends on the output
+        return (None,) * 6
     grads = attention_backward.attention_backward(grad, *ctx.saved_tensors, ctx.causal, ctx.window)
     return (*grads, None, None, None)
 

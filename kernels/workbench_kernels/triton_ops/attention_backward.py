@@ -254,7 +254,7 @@ _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
 # Of dk and dv with a window or documents, whose masks take registers, where the rows above would spill.
 _LIMITED: dict[str, dict[int, _Row]] = {"sm_100": {32: (32, 128, 8, 2), 64: (32, 128, 8, 2), 128: (32, 64, 8, 1)}}
 _WIDE = {
-    32: ((32, 32, 8, 1), (32, 32, 8, 1)),
+    32: ((16, 32, 4, 1), (16, 16, 4, 1)),
     64: ((32, 32, 8, 1), (32, 32, 8, 1)),
     128: ((16, 32, 8, 1), (16, 16, 4, 1)),
 }

@@ -14,7 +14,8 @@ def write_atomically(path: Path, content: str) -> None:
     try:
         _write_beside(path, content)
     except OSError as error:
-        error.filename = str(path)
+        if error.errno is not None:  # without one, a file name would take the place of the message
+            error.filename = str(path)
         raise
 
 

@@ -188,14 +188,6 @@ def _summary(key: tuple[str, str, str], kernels: dict[str, _Kernel]) -> Summary:
     )
 
 
-def kernel_seconds(rows: Sequence[dict], counts: Sequence[dict], card: Card) -> float:
-    """The modelled time of one pass: the sum over its kernels and PyTorch's operations."""
-    counted = {each["kernel"]: each for each in counts}
-    names = dict.fromkeys(row["kernel"] for row in rows)
-    launches = {name: [row for row in rows if row["kernel"] == name] for name in names}
-    return sum(_kernel(launches[name], counted.get(name), card).seconds for name in names)
-
-
 def markdown(table: Sequence[Summary], findings: Sequence[Finding]) -> str:
     """The comparison as a table, one line an operation, architecture and library."""
     lines = ["| operation | on | library | model us | MB | launches | spill B | wide | in flight | matrix |"]

@@ -2,7 +2,7 @@
 
     python -m tests.kernels.static_table
 
-The figures are those of our side of the gate, at its sizes, and go into kernels/workbench_kernels/static_table.json.
+At the sizes of the gate, with the launches our tables pick; it goes into kernels/workbench_kernels/static_table.json.
 """
 
 import json
@@ -14,34 +14,32 @@ import triton
 
 from tests.kernels import comparison
 from tests.kernels.cards import CARDS
-from tests.kernels.gate import ARCHITECTURES, kernel_seconds
-from tests.kernels.roofline import bound_microseconds
+from tests.kernels.gate import ARCHITECTURES
+from tests.kernels.roofline import bound_microseconds, requirements
 from tests.kernels.static_report import ROOT, report
-from tests.kernels.traffic import count
 
 TARGET = ROOT / "kernels" / "workbench_kernels" / "static_table.json"
 
 
 def rows() -> list[dict]:
-    """One row an operation, pass and architecture: its kernels' sums, and the largest of what one program takes."""
-    compiled = report(["own"], ARCHITECTURES)
-    counts = count(["own"], ARCHITECTURES)
+    """One row an operation, pass and architecture: what it must move at least, and what its kernels became."""
+    compiled = [row for row in report(["own"], ARCHITECTURES) if row["kernel"] != "torch"]
     result = []
     for operation, architecture in dict.fromkeys((row["operation"], row["architecture"]) for row in compiled):
         own = [row for row in compiled if (row["operation"], row["architecture"]) == (operation, architecture)]
-        moved = [each for each in counts if (each["operation"], each["architecture"]) == (operation, architecture)]
-        kernels = [row for row in own if row["kernel"] != "torch"]
+        moved, flops = requirements()[operation]
         result.append(
             {
                 "operation": operation,
                 "architecture": architecture,
-                "model_microseconds": round(kernel_seconds(own, moved, CARDS[architecture]) * 1e6, 2),
                 "bound_microseconds": round(bound_microseconds(operation, CARDS[architecture]), 2),
-                "megabytes": round(sum(e["unique_read_bytes"] + e["unique_written_bytes"] for e in moved) / 1e6, 2),
-                "gflop": round(sum(each["matrix_flops"] for each in moved) / 1e9, 2),
-                "registers": max(row["registers"] for row in kernels),
-                "spilled_bytes": sum(row["spilled_bytes"] for row in kernels),
-                "matrix_family": max((row["matrix_family"] for row in kernels), key=len),
+                "megabytes": round(moved / 1e6, 2),
+                "gflop": round(flops / 1e9, 2),
+                "registers": max(row["registers"] for row in own),
+                "shared_bytes": max(row["shared_bytes"] for row in own),
+                "spilled_bytes": sum(row["spilled_bytes"] for row in own),
+                "wide": min(row["wide"] for row in own if row["wide"] is not None),
+                "matrix_family": max((row["matrix_family"] for row in own), key=len),
             }
         )
     return result

@@ -62,6 +62,16 @@ def test_gate_and_up_may_have_strides_of_their_own(proves: Callable, device) -> 
     proves(half_last(workbench_kernels.swiglu), half_last(definition), plain, packed)
 
 
+def test_gate_up_and_gradient_may_each_have_their_own_gaps_between_rows(proves: Callable, device) -> None:
+    packed, up = torch.randn(5, 90, device=device), torch.randn(5, 40, device=device)
+
+    def with_gaps(function: Callable) -> Callable:
+        # The result is one third of a wider tensor: its gradient has gaps of its own.
+        return lambda packed, up: torch.cat((up, function(packed[:, :40], up), up), dim=-1)
+
+    proves(with_gaps(workbench_kernels.swiglu), with_gaps(definition), packed, up)
+
+
 @pytest.mark.parametrize("shape", [(3, 170), (130, 5)])
 def test_transposed_inputs_and_gradients_are_the_definition(proves: Callable, device, shape: tuple[int, int]) -> None:
     gate, up = torch.randn(2, *shape, device=device)

@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
@@ -237,11 +238,13 @@ def count_here(source: str, architecture: str, only: str) -> list[dict]:
         for case in _cases(source):
             if not re.search(only, f"{case.op} {case.peer}"):
                 continue
-            counts = []
+            counts, start = [], time.process_time()
             for size in case.counted:
                 with counting() as counted:
                     case.run(size, around=SkipProducts())
                 counts.append(by_kernel([each for each in counted if re.search(case.only, each.kernel)]))
+            took = time.process_time() - start
+            print(f"{case.op} of {case.peer} counted in {took:.1f} s", file=sys.stderr, flush=True)
             for traffic in at_batch(BATCH, case.counted, counts).values():
                 rows.append(
                     {"operation": case.op, "library": case.peer, "architecture": architecture} | asdict(traffic)

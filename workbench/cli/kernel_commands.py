@@ -52,11 +52,12 @@ def _print_static(rows: list[dict[str, Any]], as_json: bool) -> int:
     if as_json:
         print(json.dumps({"device": None, "static": rows}))
         return 0
-    lines = [("OPERATION", "ON", "MODEL us", "BOUND us", "MB", "GFLOP", "REGISTERS", "SPILLED B", "MATRIX UNITS")]
+    heads = ("BOUND us", "MB", "GFLOP", "REGISTERS", "SHARED B", "SPILLED B", "128 BIT", "MATRIX UNITS")
+    lines = [("OPERATION", "ON", *heads)]
     for row in rows:
-        figures = (f"{row['model_microseconds']:.1f}", f"{row['bound_microseconds']:.1f}", f"{row['megabytes']:.1f}")
+        least = (f"{row['bound_microseconds']:.1f}", f"{row['megabytes']:.1f}")
         flops = f"{row['gflop']:.1f}" if row["gflop"] else "-"
-        code = (str(row["registers"]), str(row["spilled_bytes"]), row["matrix_family"] or "-")
-        lines.append((row["operation"], row["architecture"], *figures, flops, *code))
-    print(table(lines, right=(2, 3, 4, 5, 6, 7)))
+        code = (str(row["registers"]), str(row["shared_bytes"]), str(row["spilled_bytes"]), f"{row['wide']:.0%}")
+        lines.append((row["operation"], row["architecture"], *least, flops, *code, row["matrix_family"] or "-"))
+    print(table(lines, right=(2, 3, 4, 5, 6, 7, 8)))
     return 0

@@ -51,6 +51,8 @@ class ControlTokens:
         self.ids = dict(ids)
         # A nonce: nobody can write a private name or a mark into a dataset. U+FDD0 is never a character.
         nonce = secrets.token_hex(8)
+        while any(name in nonce for name in self.ids):  # a token such as "bc" must not come back with the mark
+            nonce = secrets.token_hex(8)
         self.mark = f"\ufdd0{nonce}\ufdd1"
         self._private = {name: f"\ufdd0{nonce}:{token_id}\ufdd1" for name, token_id in self.ids.items()}
         longest_first = sorted(self.ids, key=len, reverse=True)

@@ -19,17 +19,19 @@ import workbench_kernels
 from workbench_kernels import dispatch
 
 BATCH, SEQ, HEADS, HEAD_DIM, HIDDEN, INTERMEDIATE, VOCAB = 8, 1024, 16, 64, 1024, 2816, 32000
+EXPERTS = 8
 _EPS = 1e-6
 _TOKENS = BATCH * SEQ
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Forward and backward of one operation.
+    """One pass of one operation.
 
     Args:
-        error: the largest deviation from float64 over the largest true value, of the outputs and gradients.
-        microseconds: by contender; None where it is not installed or failed.
+        operation: its name and, where it has a gradient, the pass: `forward` or `backward`.
+        error: the largest deviation from float64 over the largest true value, of the pass's outputs or gradients.
+        microseconds: by contender, the median; None where it is not installed or failed.
         bound_microseconds: what the moved bytes or the flops take at the card's measured rates.
     """
 
@@ -47,21 +49,30 @@ class Timing:
 
     @property
     def achieved(self) -> str:
-        """TFLOP/s where products bound it, else TB/s."""
+        """TFLOP/s where there are products, else TB/s."""
         seconds = (self.microseconds["ours"] or math.inf) * 1e-6
-        if self.gflop:
+        if self.gflop > 1:
             return f"{self.gflop / seconds / 1e3:.0f} TFLOP/s"
         return f"{self.megabytes / seconds / 1e6:.2f} TB/s"
 
 
 @dataclass(frozen=True)
 class _Workload:
+    """An operation at the sizes of training.
+
+    Args:
+        shapes: of the inputs that have gradients.
+        moved: bytes of the forward and of the backward pass; no second entry where there is no gradient.
+        flops: of its matrix products, likewise.
+        fixed: makes the inputs that have none.
+    """
+
     name: str
     shapes: tuple[tuple[int, ...], ...]
     ours: Callable[..., Any]
     liger: Callable[..., Any] | None
-    moved: float  # bytes of forward and backward
-    flops: float = 0.0
+    moved: tuple[float, ...]
+    flops: tuple[float, ...] = (0.0, 0.0)
     fixed: Callable[[torch.device], tuple[Tensor, ...]] = lambda device: ()
 
 
@@ -69,22 +80,31 @@ def timings(device: torch.device) -> Iterator[Timing]:
     """Time every operation on `device`, one after another."""
     bandwidth, rate = _measured_rates(device)
     for work in _workloads():
-        inputs = [torch.randn(shape, device=device, dtype=torch.bfloat16).requires_grad_() for shape in work.shapes]
+        # Of the size that norms leave: losses of wild logits would be compared where rounding decides.
+        inputs = [torch.randn(shape, device=device, dtype=torch.bfloat16) / shape[-1] ** 0.25 for shape in work.shapes]
         fixed = work.fixed(device)
-        reference = _forced(work.ours, "reference")
-        compiled = torch.compile(reference)
-        contenders = {"ours": _forced(work.ours, "triton"), "eager": reference, "compiled": compiled}
+        contenders: dict[str, tuple[str, Callable[..., Any]]] = {
+            "ours": ("triton", work.ours),
+            "eager": ("reference", work.ours),
+            "compiled": ("reference", torch.compile(work.ours)),
+        }
         if work.liger is not None and find_spec("liger_kernel"):
-            contenders["liger"] = work.liger
-        microseconds = {name: _time(contender, inputs, fixed) for name, contender in contenders.items()}
-        yield Timing(
-            work.name,
-            _error(contenders["ours"], reference, inputs, fixed),
-            {name: microseconds.get(name) for name in ("ours", "eager", "compiled", "liger")},
-            work.moved / 1e6,
-            work.flops / 1e9,
-            max(work.moved / bandwidth, work.flops / rate) * 1e6,
-        )
+            contenders["liger"] = ("auto", work.liger)
+        passes = ("forward", "backward")[: len(work.moved)]
+        times = {}
+        for name, (side, operation) in contenders.items():
+            with dispatch.forced(side):
+                times[name] = _times(operation, inputs, fixed, passes)
+        errors = _errors(work.ours, inputs, fixed, passes)
+        for place, name in enumerate(passes):
+            yield Timing(
+                f"{work.name} {name}" if len(passes) > 1 else work.name,
+                errors[name],
+                {each: times.get(each, {}).get(name) for each in ("ours", "eager", "compiled", "liger")},
+                work.moved[place] / 1e6,
+                work.flops[place] / 1e9,
+                max(work.moved[place] / bandwidth, work.flops[place] / rate) * 1e6,
+            )
 
 
 def static_table() -> list[dict[str, Any]]:
@@ -95,29 +115,49 @@ def static_table() -> list[dict[str, Any]]:
 
 
 def _workloads() -> list[_Workload]:
-    rows, element = _TOKENS * HIDDEN, 2
+    element = 2
+    rows = _TOKENS * HIDDEN * element  # bytes of the hidden states
+    gated = _TOKENS * INTERMEDIATE * element
     heads = (BATCH, HEADS, SEQ, HEAD_DIM)
-    gated = (_TOKENS, INTERMEDIATE)
-    scores = 2 * BATCH * HEADS * SEQ * SEQ * HEAD_DIM  # flops of one causal product
+    scores = 2 * BATCH * HEADS * SEQ * SEQ * HEAD_DIM / 2  # flops of one causal product
     head = 2 * _TOKENS * HIDDEN * VOCAB
+    matrix = VOCAB * HIDDEN * element
+    experts = EXPERTS * HIDDEN * HIDDEN * element
+    chosen = 2 * rows  # two experts a token
+    routed = 2 * 2 * _TOKENS * HIDDEN * HIDDEN
+    hidden, tokens = (_TOKENS, HIDDEN), (HIDDEN,)
+    ops = workbench_kernels
     return [
+        _Workload("rms_norm", (hidden, tokens), partial(ops.rms_norm, eps=_EPS), _liger_norm, (2 * rows, 3 * rows)),
         _Workload(
-            "rms_norm", ((_TOKENS, HIDDEN), (HIDDEN,)), partial(workbench_kernels.rms_norm, eps=_EPS),
-            _liger_norm, 5 * rows * element,
+            "add_rms_norm", (hidden, hidden, tokens), partial(ops.add_rms_norm, eps=_EPS), _liger_add_norm,
+            (4 * rows, 4 * rows),
         ),
         _Workload(
-            "add_rms_norm", ((_TOKENS, HIDDEN), (_TOKENS, HIDDEN), (HIDDEN,)),
-            partial(workbench_kernels.add_rms_norm, eps=_EPS), _liger_add_norm, 8 * rows * element,
+            "apply_rotary", (heads, heads), ops.apply_rotary, _liger_rotary, (4 * rows, 4 * rows), fixed=_tables
         ),
-        _Workload("apply_rotary", (heads, heads), workbench_kernels.apply_rotary, _liger_rotary,
-                  8 * rows * element, fixed=_tables),
-        _Workload("swiglu", (gated, gated), workbench_kernels.swiglu, _liger_swiglu,
-                  8 * _TOKENS * INTERMEDIATE * element),
-        _Workload("attention", (heads, heads, heads), workbench_kernels.attention, None,
-                  15 * rows * element, (2 + 7) * scores / 2),
-        _Workload("linear_cross_entropy", ((_TOKENS, HIDDEN), (VOCAB, HIDDEN)),
-                  workbench_kernels.linear_cross_entropy, _liger_loss, 4 * _TOKENS * VOCAB * element, 3 * head,
-                  fixed=_labels),
+        _Workload(
+            "qk_norm_rotary", (heads, heads, (HEAD_DIM,), (HEAD_DIM,)), partial(ops.qk_norm_rotary, eps=_EPS), None,
+            (4 * rows, 6 * rows), fixed=_tables,
+        ),
+        _Workload("swiglu", ((_TOKENS, INTERMEDIATE),) * 2, ops.swiglu, _liger_swiglu, (3 * gated, 5 * gated)),
+        _Workload(
+            "attention", (heads,) * 3, ops.attention, None, (4 * rows, 8 * rows), (2 * scores, 5 * scores)
+        ),
+        # The forward pass makes the gradients too.
+        _Workload(
+            "linear_cross_entropy", (hidden, (VOCAB, HIDDEN)), ops.linear_cross_entropy, _liger_loss,
+            (2 * rows + 3 * matrix, 2 * rows + 2 * matrix), (3 * head, 0.0), fixed=_labels,
+        ),
+        _Workload(
+            "linear_kl", (hidden, (VOCAB, HIDDEN)), ops.linear_kl, None,
+            (3 * rows + 4 * matrix, 2 * rows + 2 * matrix), (4 * head, 0.0), fixed=_teacher,
+        ),
+        _Workload(
+            "grouped_matmul", ((2 * _TOKENS, HIDDEN), (EXPERTS, HIDDEN, HIDDEN)), ops.grouped_matmul, None,
+            (2 * chosen + experts, 3 * chosen + 2 * experts), (routed, 2 * routed), fixed=_counts,
+        ),
+        _Workload("int8_matmul", ((1, 4096),), ops.int8_matmul, None, (4096 * 4096,), (0.0,), fixed=_int8_matrix),
     ]  # fmt: skip
 
 
@@ -128,6 +168,24 @@ def _tables(device: torch.device) -> tuple[Tensor, ...]:
 
 def _labels(device: torch.device) -> tuple[Tensor, ...]:
     return (torch.randint(0, VOCAB, (_TOKENS,), device=device),)
+
+
+def _teacher(device: torch.device) -> tuple[Tensor, ...]:
+    shapes = (_TOKENS, HIDDEN), (VOCAB, HIDDEN)
+    hidden, weight = (torch.randn(shape, device=device, dtype=torch.bfloat16) / HIDDEN**0.25 for shape in shapes)
+    return hidden, weight, *_labels(device)
+
+
+def _counts(device: torch.device) -> tuple[Tensor, ...]:
+    """Tokens by expert, from half as many as an even share to half as many more."""
+    shares = torch.linspace(0.5, 1.5, EXPERTS) * 2 * _TOKENS / EXPERTS
+    counts = shares.long()
+    counts[-1] += 2 * _TOKENS - counts.sum()
+    return (counts.to(device),)
+
+
+def _int8_matrix(device: torch.device) -> tuple[Tensor, ...]:
+    return workbench_kernels.quantize_int8(torch.randn(4096, 4096, device=device))
 
 
 def _liger_norm(x: Tensor, weight: Tensor) -> Any:
@@ -161,44 +219,56 @@ def _liger_loss(hidden: Tensor, weight: Tensor, labels: Tensor) -> Any:
     return LigerFusedLinearCrossEntropyFunction.apply(hidden, weight, labels)[0]
 
 
-def _forced(operation: Callable[..., Any], side: str) -> Callable[..., Any]:
-    def call(*inputs: Tensor) -> Any:
-        with dispatch.forced(side):
-            return operation(*inputs)
-
-    return call
-
-
-def _step(operation: Callable[..., Any], inputs: Sequence[Tensor], fixed: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs, then gradients, for an upstream gradient of ones."""
-    outputs = operation(*inputs, *fixed)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    if fixed and outputs[0].dim() == 1:  # losses by token: training sums them, which is one number upstream
-        outputs = (outputs[0].sum(),)
-    grads = torch.autograd.grad(outputs, inputs, [torch.ones_like(each) for each in outputs])
-    return [*outputs, *grads]
-
-
-def _time(operation: Callable[..., Any], inputs: Sequence[Tensor], fixed: Sequence[Tensor]) -> float | None:
+def _times(
+    operation: Callable[..., Any], inputs: Sequence[Tensor], fixed: Sequence[Tensor], passes: Sequence[str]
+) -> dict[str, float]:
+    """Microseconds of each pass, with a cold L2 cache."""
     from triton.testing import do_bench
 
+    own = [each.detach().requires_grad_(len(passes) > 1) for each in inputs]
+    runs: dict[str, Callable[[], Any]] = {"forward": lambda: operation(*own, *fixed)}
     try:
-        _step(operation, inputs, fixed)
+        if len(passes) > 1:
+            outputs, upstream = _outputs(operation, own, fixed)
+            runs["backward"] = lambda: torch.autograd.grad(outputs, own, upstream, retain_graph=True)
+        return {name: 1e3 * float(do_bench(runs[name], return_mode="median")) for name in passes}
     except Exception:  # noqa: BLE001  a contender that cannot run here is left out, not a reason to stop
-        return None
-    seconds: float = do_bench(lambda: _step(operation, inputs, fixed), return_mode="median")
-    return seconds * 1e3
+        return {}
 
 
-def _error(
-    ours: Callable[..., Any], reference: Callable[..., Any], inputs: Sequence[Tensor], fixed: Sequence[Tensor]
-) -> float:
-    few = [each.detach()[:1].clone().requires_grad_() if each.dim() == 4 else each for each in inputs]
-    wide = [each.detach().double().requires_grad_() for each in few]
-    worst = 0.0
-    for got, true in zip(_step(ours, few, fixed), _step(reference, wide, fixed), strict=True):
-        worst = max(worst, ((got.double() - true).abs().max() / true.abs().max().clamp_min(0.1)).item())
-    return worst
+def _outputs(
+    operation: Callable[..., Any], inputs: Sequence[Tensor], fixed: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs, and an upstream gradient of ones for each."""
+    outputs = operation(*inputs, *fixed)
+    outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
+    if outputs[0].dim() == 1:  # losses by token: training sums them, which is one number upstream
+        outputs = [outputs[0].sum()]
+    return outputs, [torch.ones_like(each) for each in outputs]
+
+
+def _errors(
+    operation: Callable[..., Any], inputs: Sequence[Tensor], fixed: Sequence[Tensor], passes: Sequence[str]
+) -> dict[str, float]:
+    """The worst deviation of each pass from the reference in float64; of heads, the first sequence is enough."""
+    few = [each[:1] if each.dim() == 4 else each for each in inputs]
+    sides = []
+    for side, wide in (("triton", False), ("reference", True)):
+        own = [(each.double() if wide else each).detach().requires_grad_(len(passes) > 1) for each in few]
+        others = [each.double() if wide and each.is_floating_point() else each for each in fixed]
+        with dispatch.forced(side):
+            outputs, upstream = _outputs(operation, own, others)
+        sides.append([outputs])
+        if len(passes) > 1:
+            sides[-1].append(list(torch.autograd.grad(outputs, own, upstream)))
+    return {
+        name: max(_deviation(*pair) for pair in zip(*both, strict=True))
+        for name, both in zip(passes, zip(*sides, strict=True), strict=True)
+    }
+
+
+def _deviation(got: Tensor, true: Tensor) -> float:
+    return ((got.double() - true).abs().max() / true.abs().max().clamp_min(0.1)).item()
 
 
 def _measured_rates(device: torch.device) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import workbench_kernels
@@ -64,6 +65,7 @@ class _Workload:
         shapes: of the inputs that have gradients.
         moved: bytes of the forward and of the backward pass; no second entry where there is no gradient.
         flops: of its matrix products, likewise.
+        plain: what PyTorch's users write, where that is not the reference: losses over all logits at once.
         fixed: makes the inputs that have none.
     """
 
@@ -74,10 +76,15 @@ class _Workload:
     moved: tuple[float, ...]
     flops: tuple[float, ...] = (0.0, 0.0)
     fixed: Callable[[torch.device], tuple[Tensor, ...]] = lambda device: ()
+    plain: Callable[..., Any] | None = None
 
 
-def timings(device: torch.device) -> Iterator[Timing]:
-    """Time every operation on `device`, one after another."""
+def timings(device: torch.device, on_start: Callable[[str], object] = lambda name: None) -> Iterator[Timing]:
+    """Time every operation on `device`, one after another.
+
+    Args:
+        on_start: called with the operation and the contender whose turn it is.
+    """
     bandwidth, rate = _measured_rates(device)
     for work in _workloads():
         # Of the size that norms leave: losses of wild logits would be compared where rounding decides.
@@ -85,14 +92,15 @@ def timings(device: torch.device) -> Iterator[Timing]:
         fixed = work.fixed(device)
         contenders: dict[str, tuple[str, Callable[..., Any]]] = {
             "ours": ("triton", work.ours),
-            "eager": ("reference", work.ours),
-            "compiled": ("reference", torch.compile(work.ours)),
+            "eager": ("reference", work.plain or work.ours),
+            "compiled": ("reference", torch.compile(work.plain or work.ours)),
         }
         if work.liger is not None and find_spec("liger_kernel"):
             contenders["liger"] = ("auto", work.liger)
         passes = ("forward", "backward")[: len(work.moved)]
         times = {}
         for name, (side, operation) in contenders.items():
+            on_start(f"{work.name}: {name}")
             with dispatch.forced(side):
                 times[name] = _times(operation, inputs, fixed, passes)
         errors = _errors(work.ours, inputs, fixed, passes)
@@ -148,10 +156,12 @@ def _workloads() -> list[_Workload]:
         _Workload(
             "linear_cross_entropy", (hidden, (VOCAB, HIDDEN)), ops.linear_cross_entropy, _liger_loss,
             (2 * rows + 3 * matrix, 2 * rows + 2 * matrix), (3 * head, 0.0), fixed=_labels,
+            plain=_plain_loss,
         ),
         _Workload(
             "linear_kl", (hidden, (VOCAB, HIDDEN)), ops.linear_kl, None,
             (3 * rows + 4 * matrix, 2 * rows + 2 * matrix), (4 * head, 0.0), fixed=_teacher,
+            plain=_plain_kl,
         ),
         _Workload(
             "grouped_matmul", ((2 * _TOKENS, HIDDEN), (EXPERTS, HIDDEN, HIDDEN)), ops.grouped_matmul, None,
@@ -186,6 +196,15 @@ def _counts(device: torch.device) -> tuple[Tensor, ...]:
 
 def _int8_matrix(device: torch.device) -> tuple[Tensor, ...]:
     return workbench_kernels.quantize_int8(torch.randn(4096, 4096, device=device))
+
+
+def _plain_loss(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy((hidden @ weight.T).float(), labels, reduction="none")
+
+
+def _plain_kl(hidden: Tensor, weight: Tensor, teacher: Tensor, teacher_weight: Tensor, labels: Tensor) -> Tensor:
+    student, true = (side.float().log_softmax(-1) for side in (hidden @ weight.T, teacher @ teacher_weight.T))
+    return F.kl_div(student, true, reduction="none", log_target=True).sum(-1)
 
 
 def _liger_norm(x: Tensor, weight: Tensor) -> Any:

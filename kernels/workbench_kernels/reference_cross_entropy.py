@@ -135,9 +135,14 @@ def weight_gradient(total: Tensor | None, weight: Tensor) -> Tensor:
     return torch.zeros_like(weight) if total is None else total.to(weight.dtype)
 
 
-def softmax_parts(rows: int, vocab_size: int) -> Iterator[slice]:
-    """A few rows at a time, so few that they stay in a core's cache."""
-    size = max(1, _SOFTMAX_AT_ONCE // vocab_size)
+def softmax_parts(logits: Tensor, sides: int = 1) -> Iterator[slice]:
+    """A few rows at a time, so few that they stay in a core's cache; on a GPU all, each operation being a launch.
+
+    Args:
+        sides: tensors of this size that are read together.
+    """
+    rows, vocab_size = logits.shape
+    size = max(1, _SOFTMAX_AT_ONCE // (sides * vocab_size) if logits.device.type == "cpu" else rows)
     return (slice(start, start + size) for start in range(0, rows, size))
 
 
@@ -145,7 +150,7 @@ def _softmax_in_place(
     logits: Tensor, labels: Tensor, scale: Tensor | None, nll: Tensor, with_grad: bool, z_loss: float
 ) -> None:
     """Write the losses into `nll` and, with_grad, their gradient over `logits`."""
-    for part in softmax_parts(*logits.shape):
+    for part in softmax_parts(logits):
         target = labels[part].unsqueeze(1)
         wide = logits[part].to(nll.dtype)  # float32: sums in bf16 would lose the tail of the vocabulary
         largest = wide.amax(dim=1, keepdim=True)

@@ -184,7 +184,7 @@ def _divergence_in_place(
     reverse: bool,
 ) -> None:
     """Write the divergences and, with_grad, their gradient over the student's logits."""
-    for part in softmax_parts(logits.shape[0], 2 * logits.shape[1]):
+    for part in softmax_parts(logits, sides=2):
         log_student = (logits[part].to(divergence.dtype) / temperature).log_softmax(dim=1)
         log_teacher = (teacher[part].to(divergence.dtype) / temperature).log_softmax(dim=1)
         if reverse:

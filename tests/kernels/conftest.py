@@ -18,7 +18,9 @@ if HAS_TRITON:
 
 # Rounding of the inputs' dtype, times the few dozen operations between them and the result.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5, torch.bfloat16: 3e-2}
-KERNEL_TOLERANCE = {torch.float64: 1e-11, torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 1.2e-2}
+# A GPU approximates exp2 and its like to 2 bits less: 7.6e-6 was seen on an H100.
+_FLOAT32 = 1.5e-5 if torch.cuda.is_available() else 5e-6
+KERNEL_TOLERANCE = {torch.float64: 1e-11, torch.float32: _FLOAT32, torch.float16: 2e-3, torch.bfloat16: 1.2e-2}
 """About three times what the kernels are seen to be off by."""
 
 

@@ -48,7 +48,8 @@ def report(sources: Sequence[str], architectures: Sequence[str], only: str = "")
     """The figures of all launches that `sources` make, by architecture.
 
     Args:
-        sources: of `own` (the compared sizes), `table` (every configuration the tables can pick), `peers`.
+        sources: of `own` (the compared sizes), `table` (every configuration the tables can pick), `unusual` (sizes of
+            one, far rows), `peers`.
         only: a regular expression on operation and library.
     """
 
@@ -109,6 +110,10 @@ def _cases(source: str, architecture: str) -> list:
         from tests.kernels import peer_specs
 
         return peer_specs.cases()
+    if source == "unusual":
+        from tests.kernels import unusual_specs
+
+        return unusual_specs.cases()
     from tests.kernels import static_specs
 
     return static_specs.table_cases(architecture) if source == "table" else static_specs.cases()
@@ -127,7 +132,7 @@ def table(rows: Sequence[dict]) -> str:
 def main() -> int:
     """The command line; exits 1 if something could not be compiled."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="*", default=["own"], help="own, table, peers")
+    parser.add_argument("sources", nargs="*", default=["own"], help="own, table, unusual, peers")
     parser.add_argument("--architecture", default=",".join(CARDS))
     parser.add_argument("--filter", default="")
     parser.add_argument("--json", type=Path)

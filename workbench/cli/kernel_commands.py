@@ -23,14 +23,12 @@ def bench_kernels(arguments: argparse.Namespace) -> int:
     if not torch.cuda.is_available():
         return _print_static(benchmark.static_table(), arguments.json)
     device = torch.device("cuda")
-    timings = []
-    for timing in benchmark.timings(device):
-        timings.append(timing)
-        print(f"{timing.operation} timed", file=sys.stderr)
+    # said one by one: some take a minute to compile
+    timings = list(benchmark.timings(device, on_start=lambda name: print(name, file=sys.stderr, flush=True)))
     if arguments.json:
         print(json.dumps({"device": torch.cuda.get_device_name(device), "timings": [asdict(each) for each in timings]}))
     else:
-        print(f"{torch.cuda.get_device_name(device)}; microseconds, forward and backward")
+        print(f"{torch.cuda.get_device_name(device)}; median microseconds with a cold L2 cache, bfloat16")
         print(timing_table(timings))
     return 0
 

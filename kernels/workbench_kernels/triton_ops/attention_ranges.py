@@ -109,7 +109,7 @@ def sees(positions, lowest, keys, kv_seq, CAUSAL: tl.constexpr, LIMITED: tl.cons
 def row_offsets(rows, stride, WIDE: tl.constexpr):
     """Where rows of one head begin, in elements; WIDE where that can pass 2**31."""
     if WIDE:
-        return rows.to(tl.int64) * stride
+        rows = rows.to(tl.int64)
     return rows * stride
 
 

@@ -60,11 +60,9 @@ def grouped_rows_kernel(
     start = tl.sum(tl.where(before, counts, 0), 0)
     count = tl.sum(tl.where(each == expert, counts, 0), 0)
     first = start + (block_m - tl.sum(tl.where(before, blocks, 0), 0)) * BLOCK_M
-    if expert >= experts:
-        end = tokens
-        depth = 0
-    else:
-        end = tl.minimum(start + count, tokens)  # counts that sum to more must not reach past the tensors
+    # counts that sum to more must not reach past the tensors
+    end = tl.where(expert < experts, tl.minimum(start + count, tokens), tokens)
+    length = tl.where(expert < experts, depth, 0)
     if first >= end:
         return
     rows = first + tl.arange(0, BLOCK_M)
@@ -76,8 +74,8 @@ def grouped_rows_kernel(
     keep_rows = rows[:, None] < end
     keep_cols = cols[None, :] < columns
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    for at in range(0, depth, BLOCK_K):
-        left = depth - at
+    for at in range(0, length, BLOCK_K):
+        left = length - at
         a = tl.load(x, mask=keep_rows & (inner[None, :] < left), other=0.0)
         b = tl.load(weight, mask=keep_cols & (inner[:, None] < left), other=0.0)
         total = tl.dot(a, b, total, input_precision=PRECISION)

@@ -53,12 +53,12 @@ def _add_block(a, b, largest_a, total_a, largest_b, total_b, moment):
 
 @triton.jit
 def _store_gradient(
-    logits, at, a, b, log_sum_a, log_sum_b, divergence, slope, stride, REVERSE: tl.constexpr, MASKED: tl.constexpr
+    logits, at, a, b, log_sum_a, log_sum_b, mean, slope, stride, REVERSE: tl.constexpr, MASKED: tl.constexpr
 ):
-    """Of the student's logits: it is `a` in the reverse direction, else `b`."""
+    """Of the student's logits: it is `a` in the reverse direction, else `b`. The mean is a's of a - b."""
     p = tl.math.exp2(a - log_sum_a)
     if REVERSE:
-        gradient = slope * p * ((a - log_sum_a) - (b - log_sum_b) - divergence) * LN2
+        gradient = slope * p * (a - b - mean) * LN2  # the log sums cancel; subtracted, they would leave their rounding
     else:
         gradient = slope * (tl.math.exp2(b - log_sum_b) - p)
     if MASKED:
@@ -112,8 +112,8 @@ def kl_kernel(
         )
     log_sum_a = largest_a + tl.math.log2(total_a)
     log_sum_b = largest_b + tl.math.log2(total_b)
-    divergence = moment / total_a - (log_sum_a - log_sum_b)
-    tl.store(DIVERGENCE + row, divergence * LN2)
+    mean = moment / total_a
+    tl.store(DIVERGENCE + row, (mean - (log_sum_a - log_sum_b)) * LN2)
     if WITH_GRADIENT:
         slope = inverse_temperature
         if WITH_UPSTREAM:
@@ -123,12 +123,12 @@ def kl_kernel(
             at = tail + columns
             a = _load(left, at, stride, vocab_size, scale, True)
             b = _load(right, at, stride, vocab_size, scale, True)
-            _store_gradient(student, at, a, b, log_sum_a, log_sum_b, divergence, slope, stride, REVERSE, True)
+            _store_gradient(student, at, a, b, log_sum_a, log_sum_b, mean, slope, stride, REVERSE, True)
         for start in range(BLOCK, tail + BLOCK, BLOCK):
             at = tail - start + columns
             a = _load(left, at, stride, vocab_size, scale, False)
             b = _load(right, at, stride, vocab_size, scale, False)
-            _store_gradient(student, at, a, b, log_sum_a, log_sum_b, divergence, slope, stride, REVERSE, False)
+            _store_gradient(student, at, a, b, log_sum_a, log_sum_b, mean, slope, stride, REVERSE, False)
 
 
 def launches(arch: str) -> dict[str, Launch]:

@@ -16,7 +16,8 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "machine",
 }
 JOBS = {"jobs"} | {
-    f"job_{part}" for part in ("data", "evaluation", "inputs", "kernels", "plan", "sizes", "stage", "tokenizer")
+    f"job_{part}"
+    for part in ("batches", "data", "evaluation", "inputs", "kernels", "plan", "setting", "sizes", "stage", "tokenizer")
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "workbench_kernels": set(),

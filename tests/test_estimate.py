@@ -1,17 +1,23 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from workbench.config import StageSettings
 from workbench.estimate import (
     activation_bytes_per_token,
     choose_micro_batch_size,
     count_parameters,
     estimate_profile,
+    state_bytes,
     train_flops_per_token,
 )
 from workbench.model.configuration import ModelConfig
 from workbench.model.transformer import Transformer
 from workbench.profile import parse_profile
+from workbench.training.moving_average import MovingAverage
+from workbench.training.optimizer import build_optimizer, optimizer_tensors
 
 SIZES = ModelConfig(
     vocab_size=6400,
@@ -38,12 +44,39 @@ def test_flops_are_six_by_weight_and_token_and_attention_on_top() -> None:
     assert train_flops_per_token(SIZES, 6400, 256) - 6 * weights == 6 * 8 * 512 * 256
 
 
+def stage(**settings: Any) -> StageSettings:
+    return StageSettings(**{"kind": "pretrain", "data": ["x"], "steps": 9, "batch_size": 64, **settings})
+
+
 def test_a_micro_batch_takes_half_of_what_is_free() -> None:
     row = activation_bytes_per_token(SIZES) * 256
     fixed = 18 * count_parameters(SIZES, 6400).total
-    assert choose_micro_batch_size(SIZES, 6400, 256, 64, fixed + 2 * 5 * row) == 5
-    assert choose_micro_batch_size(SIZES, 6400, 256, 64, 0) == 1
-    assert choose_micro_batch_size(SIZES, 6400, 256, 64, 10**12) == 64
+    assert choose_micro_batch_size(SIZES, 6400, stage(), fixed + 2 * 5 * row) == 5
+    assert choose_micro_batch_size(SIZES, 6400, stage(), 0) == 1
+    assert choose_micro_batch_size(SIZES, 6400, stage(), 10**12) == 64
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("state", ["fp32", "bf16", "int8"])
+def test_counted_state_is_what_the_optimizer_keeps(name: str, state: str) -> None:
+    config = ModelConfig(**{**SIZES.__dict__, "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 2})
+    model = Transformer(config)
+    settings = stage(optimizer={"name": name, "state": state}, ema=0.9)
+    optimizer = build_optimizer(model, settings.optimizer)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    kept = sum(each.nbytes for each in optimizer_tensors(model, optimizer).values())
+    averaged = sum(each.nbytes for each in MovingAverage(model, 0.9).trained_tensors().values())
+    # step counters and the float32 state of the norms' few numbers are not worth counting
+    assert state_bytes(count_parameters(config, 6400), settings) == pytest.approx(kept + averaged, rel=5e-3)
+
+
+def test_gradient_checkpointing_makes_room_for_more_rows() -> None:
+    room = 18 * count_parameters(SIZES, 6400).total + 10 * activation_bytes_per_token(SIZES) * 256
+    kept = choose_micro_batch_size(SIZES, 6400, stage(), room)
+    recomputed = choose_micro_batch_size(SIZES, 6400, stage(gradient_checkpointing=True), room)
+    assert recomputed > 3 * kept
 
 
 PROFILE = """

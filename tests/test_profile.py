@@ -185,7 +185,7 @@ def test_the_schema_takes_one_file_as_well_as_a_list() -> None:
     assert schema["title"] == "llm-workbench profile"
     data = schema["$defs"]["StageSettings"]["properties"]["data"]
     assert {"type": "string"} in data["anyOf"]
-    assert any(branch["type"] == "array" for branch in data["anyOf"])
+    assert any(branch.get("type") == "array" for branch in data["anyOf"])
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_overrides_are_typed_as_toml_is() -> None:
 def test_the_schema_asks_for_data_and_one_length() -> None:
     stage = profile_schema()["$defs"]["StageSettings"]
     assert stage["oneOf"] == [{"required": ["steps"]}, {"required": ["epochs"]}, {"required": ["tokens"]}]
-    as_list = next(each for each in stage["properties"]["data"]["anyOf"] if each["type"] == "array")
+    as_list = next(each for each in stage["properties"]["data"]["anyOf"] if each.get("type") == "array")
     assert as_list["minItems"] == 1
 
 
@@ -240,3 +240,43 @@ def test_the_schema_asks_for_data_and_one_length() -> None:
 def test_a_special_token_that_ordinary_text_holds_is_refused(token: str) -> None:
     text = f'[tokenizer]\nspecial_tokens = ["<|tool|>", "{token}"]\n' + GOOD
     assert f"tokenizer.special_tokens: {token!r} would be met in ordinary text" in problems_of(text)
+
+
+MIXED = GOOD.replace(
+    'data = "text.txt"', 'data = [{path = "a.txt", weight = 3}, {path = ["b.txt", "c.txt"], weight = 1}]'
+)
+
+
+def test_several_data_sets_have_weights_and_are_written_back() -> None:
+    profile = parse_profile(MIXED, "here")
+    assert profile.stage[0].data_files == ["a.txt", "b.txt", "c.txt"]
+    assert [source.weight for source in profile.stage[0].data_sources] == [3.0, 1.0]
+    assert parse_profile(profile_text(profile), "again") == profile
+    assert parse_profile(GOOD, "here").stage[0].data_sources == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ('{path = "a.txt", wieght = 3}', "unknown key stage.pretrain.data.0.wieght; did you mean weight?"),
+        ('{path = "a.txt", weight = 0}', "stage.pretrain.data.0.weight: 0 is not allowed"),
+        ('"a.txt"', "give every data set a weight"),
+        ("7", "stage.pretrain.data.0: 7 is not allowed"),
+    ],
+)
+def test_what_is_wrong_with_a_data_set_is_told_once(wrong: str, told: str) -> None:
+    problems = problems_of(MIXED.replace('{path = "a.txt", weight = 3}', wrong))
+    assert told in problems and "Source" not in problems
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("patience = 2\nevaluate_every = 0", "stage.pretrain.patience: 2 needs validations along the way"),
+        ('result = "best"\nvalidation_fraction = 0', "stage.pretrain.result: 'best' needs validations"),
+        ("decay_fraction = 0.5", "stage.pretrain.decay_fraction: has no effect"),
+        ("ema = 1.0", "stage.pretrain.ema: 1.0 is not allowed"),
+    ],
+)
+def test_a_strategy_that_cannot_work_is_refused(setting: str, told: str) -> None:
+    assert told in problems_of(GOOD.replace("steps = 10", f"steps = 10\n{setting}"))

@@ -5,7 +5,16 @@ Profiles, the command line, the form of the Profile screen and the JSON Schema a
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
 from workbench.control import MAX_LEARNING_RATE
 
@@ -16,6 +25,10 @@ def _as_whole(value: Any) -> Any:
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _as_sources(value: Any) -> Any:
+    return [value] if isinstance(value, str | dict) else value
 
 
 WholeNumber = Annotated[int, BeforeValidator(_as_whole)]  # TOML writes a billion as 1e9 too, which is a float there
@@ -58,8 +71,8 @@ class RunSettings(Settings):
     """Seed of initial weights, data order and samples."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; `auto` takes CUDA, then Apple's GPU, then the CPU."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of matrix products; `auto` measures which is faster here. Weights and optimizer stay in float32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of matrix products; `auto` takes what is fast here. fp16 scales the loss. Weights stay in float32."""
     compile: bool | Literal["auto"] = "auto"
     """Use torch.compile; `auto` does so on CUDA only, as on a CPU the warm-up costs more than it gives."""
     threads: Annotated[WholeNumber, Field(gt=0, le=1024)] | Literal["auto"] = "auto"
@@ -195,6 +208,35 @@ class OptimizerSettings(Settings):
     """Added to the root of the squared gradient's memory."""
     momentum: Fraction = 0.95
     """Memory of the gradient in Muon, as a share kept by step."""
+    state: Literal["fp32", "bf16", "int8"] = "fp32"
+    """How its memories are kept: bf16 takes half of the room and int8 a quarter, for a slower step."""
+
+
+class DataSource(Settings):
+    """One of several data sets that a stage mixes."""
+
+    path: OneOrMoreFiles
+    """Its files, folders or patterns, as for `data`."""
+    weight: Annotated[float, Field(gt=0)]
+    """Its share of the rows, relative to the other weights."""
+
+
+def _kind_of_source(value: Any) -> str:
+    return "table" if isinstance(value, dict | DataSource) else "file"
+
+
+_Source = Annotated[
+    Annotated[str, Tag("file")] | Annotated[DataSource, Tag("table")],
+    Discriminator(_kind_of_source),  # so that what is wrong with one form is not told of the other as well
+]
+Sources = Annotated[
+    list[_Source],
+    Field(min_length=1),
+    BeforeValidator(
+        _as_sources,
+        json_schema_input_type=str | DataSource | Annotated[list[str | DataSource], Field(min_length=1)],
+    ),
+]
 
 
 class StageSettings(Settings):
@@ -208,8 +250,8 @@ class StageSettings(Settings):
     """pretrain: every token is a target; sft: the assistant's turns are."""
     from_: str | None = Field(default=None, alias="from")
     """Stage or model directory to start from; the stage before when absent."""
-    data: OneOrMoreFiles
-    """Files, folders or patterns; `bundled:FILE` comes with the program, `fetched:NAME/FILE` by `data fetch`."""
+    data: Sources
+    """Files, folders or patterns, also `bundled:FILE` and `fetched:NAME/FILE`; or {path, weight} tables to mix."""
     format: Literal["auto", "jsonl", "json", "text", "csv", "parquet"] = "auto"
     """How the files are read; `auto` goes by name and content."""
     validation: Files = []
@@ -232,13 +274,19 @@ class StageSettings(Settings):
     """Peak learning rate, reached after the warmup."""
     min_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Learning rate at the end, as a share of the peak."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Course of the learning rate after the warmup."""
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    """Course of the learning rate after the warmup; wsd stays at the peak and falls at the end."""
+    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the steps, at their end, over which wsd falls."""
     warmup: NonNegativeInt = 0
     """Steps over which the learning rate rises from zero."""
     clip: Annotated[float, Field(ge=0)] = 1.0
     """Largest gradient norm; longer gradients are shortened to it. 0 leaves them alone."""
     optimizer: OptimizerSettings = OptimizerSettings()
+    ema: Fraction = 0.0
+    """Share kept by step of a moving average of the weights, which is then measured and saved; 0 makes none."""
+    gradient_checkpointing: bool = False
+    """Compute each block twice instead of keeping its inside: less memory, about a third more time, same result."""
     isolate_documents: bool = True
     """Keep documents that share a row from seeing each other."""
     log_every: PositiveInt = 10
@@ -247,6 +295,10 @@ class StageSettings(Settings):
     """Steps between validations; 0 validates at the start and the end only."""
     evaluate_batches: PositiveInt = 50
     """Batches of a validation, at most."""
+    patience: NonNegativeInt = 0
+    """Validations in a row without a better loss after which the stage ends early; 0 never does."""
+    result: Literal["last", "best"] = "last"
+    """Which weights become the stage's model: those of its last step, or of its best validation."""
     sample_every: NonNegativeInt = 100
     """Steps between samples; 0 samples at the start and the end only."""
     prompts: list[str] = []
@@ -257,6 +309,16 @@ class StageSettings(Settings):
     """Steps between checkpoints; 0 keeps one at most every ten minutes and the one at the end."""
     keep: PositiveInt = 2
     """Newest checkpoints that stay on the disk, beside the best."""
+
+    @property
+    def data_files(self) -> list[str]:
+        """Every file reference of `data`, of all data sets."""
+        return [file for source in self.data for file in ([source] if isinstance(source, str) else source.path)]
+
+    @property
+    def data_sources(self) -> list[DataSource]:
+        """The data sets to mix; none where `data` is one of files alone."""
+        return [source for source in self.data if isinstance(source, DataSource)]
 
     @model_validator(mode="before")
     @classmethod
@@ -272,10 +334,22 @@ class StageSettings(Settings):
         if len(lengths) != 1:
             found = " and ".join(lengths) if lengths else "none"
             problems.append(f"steps: exactly one of steps, epochs and tokens says how long the stage is; found {found}")
+        if 0 < len(self.data_sources) < len(self.data):
+            problems.append("data: give every data set a weight, as {path, weight}, or none of them")
         if self.steps is not None and self.warmup >= self.steps:
             problems.append(f"warmup: {self.warmup} steps are no less than the stage's {self.steps}")
         if self.name.lower() in _TAKEN_NAMES or self.name.lower().endswith(_TAKEN_ENDINGS):
             problems.append(f"name: {self.name!r} is what another file of the run's folder is called; choose another")
+        unmeasured = not self.validation and not self.validation_fraction
+        for key, used in (("patience", self.patience > 0), ("result", self.result == "best")):
+            if used and (unmeasured or not self.evaluate_every):
+                value = self.patience if key == "patience" else repr(self.result)
+                problems.append(
+                    f"{key}: {value} needs validations along the way; set evaluate_every above 0, and "
+                    "validation_fraction above 0 or validation"
+                )
+        if self.schedule != "wsd" and self.decay_fraction != type(self).model_fields["decay_fraction"].default:
+            problems.append("decay_fraction: has no effect beside another schedule than 'wsd'; leave it out")
         if self.sequence_length < 2:
             problems.append("sequence_length: a row needs two tokens at least")
         if problems:

@@ -20,6 +20,7 @@ BYTES_PER_TOKEN = 3.3  # of a small byte-level BPE on mixed text; only for lengt
 SHARE_FP32, SHARE_BF16 = 0.7, 1.0
 # What a step costs however small it is, measured with rows of a few tokens: at all, and by layer.
 STEP_SECONDS, LAYER_SECONDS = 0.0012, 0.001
+RECOMPUTING = 4 / 3  # gradient checkpointing makes the forward pass, a third of the work of a step, twice
 RACE_SECONDS = 0.3  # between other programs' turns there is a quiet moment in this time
 
 
@@ -65,7 +66,7 @@ class StageEstimate:
     Args:
         steps: None where the length is in epochs of data whose size is not known.
         flops: of all steps.
-        memory_bytes: at the peak.
+        memory_bytes: at the peak; `training_bytes` of it are weights, gradients and what the optimizer remembers.
         disk_bytes: of its checkpoints and its model.
         seconds: rough; None where steps is.
     """
@@ -75,6 +76,7 @@ class StageEstimate:
     tokens: int | None
     flops: float | None
     memory_bytes: int
+    training_bytes: int
     disk_bytes: int
     seconds: float | None
 
@@ -126,19 +128,41 @@ def train_flops_per_token(sizes: Sizes, vocab_size: int, sequence_length: int) -
     return 6.0 * weights + 6.0 * attention
 
 
-def activation_bytes_per_token(sizes: Sizes) -> int:
-    """What a training step keeps by token for the backward pass, in float32: the inputs of each block's operations."""
+def activation_bytes_per_token(sizes: Sizes, recomputed: bool = False) -> int:
+    """What a training step keeps by token for the backward pass, in float32: the inputs of each block's operations.
+
+    Args:
+        recomputed: with gradient checkpointing, the input of each block and the inside of one.
+    """
     keys = sizes.num_key_value_heads * sizes.head_dim
     queries = sizes.num_attention_heads * sizes.head_dim
     block = 6 * sizes.hidden_size + 3 * queries + 4 * keys + 4 * sizes.intermediate_size
+    if recomputed:
+        return 4 * (sizes.num_hidden_layers * sizes.hidden_size + block + 4 * sizes.hidden_size)
     return 4 * (sizes.num_hidden_layers * block + 4 * sizes.hidden_size)
 
 
-def choose_micro_batch_size(sizes: Sizes, vocab_size: int, sequence_length: int, batch_size: int, room: int) -> int:
+def choose_micro_batch_size(sizes: Sizes, vocab_size: int, stage: StageSettings, room: int) -> int:
     """The most rows at once, up to a whole batch, whose activations take at most half of `room` bytes."""
-    fixed = 18 * count_parameters(sizes, vocab_size).total
-    by_row = activation_bytes_per_token(sizes) * sequence_length
-    return max(1, min(batch_size, int((room - fixed) // 2 // by_row)))
+    fixed = training_bytes(count_parameters(sizes, vocab_size), stage)
+    by_row = activation_bytes_per_token(sizes, stage.gradient_checkpointing) * stage.sequence_length
+    return max(1, min(stage.batch_size, int((room - fixed) // 2 // by_row)))
+
+
+def training_bytes(parameters: Parameters, stage: StageSettings) -> int:
+    """What a stage holds by parameter: weights and gradients in float32, weights in bf16 once more, the state."""
+    return 10 * parameters.total + state_bytes(parameters, stage)
+
+
+def state_bytes(parameters: Parameters, stage: StageSettings) -> int:
+    """What a stage remembers between steps beside the weights: the optimizer's memories and the moving average.
+
+    AdamW keeps two memories a parameter, Muon one of each matrix in a block; int8 adds a scale to each 256 numbers.
+    """
+    memory = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0 + 4 / 256}[stage.optimizer.state]
+    matrices = parameters.attention + parameters.feed_forward if stage.optimizer.name == "muon" else 0
+    average = 4 * parameters.total if stage.ema else 0
+    return int(memory * (2 * parameters.total - matrices)) + average
 
 
 def estimate_profile(
@@ -194,23 +218,25 @@ def _stage(
     tokens = None if steps is None else steps * tokens_per_step
     flops = None if tokens is None else tokens * train_flops_per_token(sizes, vocab_size, stage.sequence_length)
     if stage.micro_batch_size == "auto":
-        rows = choose_micro_batch_size(sizes, vocab_size, stage.sequence_length, stage.batch_size, room)
+        rows = choose_micro_batch_size(sizes, vocab_size, stage, room)
     else:
         rows = min(stage.micro_batch_size, stage.batch_size)
-    activations = rows * stage.sequence_length * activation_bytes_per_token(sizes)
-    # weights, gradients and AdamW's two memories in float32, and a copy of the weights in bf16
-    memory = PROGRAM_BYTES + 18 * parameters.total + activations
-    disk = (stage.keep + 2) * 12 * parameters.total + 4 * parameters.total
+    activations = rows * stage.sequence_length * activation_bytes_per_token(sizes, stage.gradient_checkpointing)
+    fixed = training_bytes(parameters, stage)
+    memory = PROGRAM_BYTES + fixed + activations
+    # the newest checkpoints, the best, one being written, and the model
+    disk = (stage.keep + 2) * (4 * parameters.total + state_bytes(parameters, stage)) + 4 * parameters.total
     seconds = None
     if steps is not None and flops is not None:
         overhead = STEP_SECONDS + LAYER_SECONDS * sizes.num_hidden_layers
-        seconds = flops / speed + steps * -(-stage.batch_size // rows) * overhead
-    return StageEstimate(stage.name, steps, tokens, flops, memory, disk, seconds)
+        work = flops * RECOMPUTING if stage.gradient_checkpointing else flops
+        seconds = work / speed + steps * -(-stage.batch_size // rows) * overhead
+    return StageEstimate(stage.name, steps, tokens, flops, memory, fixed, disk, seconds)
 
 
 def _data_tokens(stage: StageSettings) -> int | None:
     try:
-        files = [file for reference in stage.data for file in find_data(reference, [Path.cwd()])]
+        files = [file for reference in stage.data_files for file in find_data(reference, [Path.cwd()])]
     except DataError:
         return None
     return int(sum(file.stat().st_size for file in files) / BYTES_PER_TOKEN)

@@ -94,6 +94,21 @@ class DataReady(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataMixed(Event):
+    """Which data sets a stage mixes, and how often each is used up.
+
+    Args:
+        step: up to which the epochs are counted: of the stage's end when it starts, the step reached when it is over.
+        shares: data set to share of the rows, between 0 and 1; epochs: data set to passes over it.
+    """
+
+    stage: str
+    step: int
+    shares: dict[str, float]
+    epochs: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RowRejected(Event):
     """A row of a data file could not be used; at most a few are announced one by one, all are counted."""
 
@@ -177,6 +192,15 @@ class Validated(Event):
     val_bits_per_byte: float
     best: bool
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedEarly(Event):
+    """A stage ends before its last step, as validation has not improved for as long as it has patience."""
+
+    stage: str
+    step: int
+    steps: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ def check_data(profile: Profile) -> None:
     """
     for stage in profile.stage:
         problems = []
-        for file in data_files(stage.data):
+        for file in data_files(stage.data_files):
             problem = _unusable(islice(read_rows(file, stage.format), ROWS_LOOKED_AT), stage.kind)
             if problem is None:
                 break

@@ -10,7 +10,7 @@ from workbench.evaluation.suite import exact_match, read_questions, write_answer
 from workbench.evaluation.verse import verse_form_share
 from workbench.job_data import data_files
 from workbench.job_plan import StageResult, fingerprint, write_result
-from workbench.job_stage import Setting
+from workbench.job_setting import Setting
 from workbench.model.transformer import Transformer
 from workbench.model.weights import load_model
 

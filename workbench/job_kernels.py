@@ -12,6 +12,7 @@ import torch
 
 from workbench.atomic import write_atomically
 from workbench.locations import cache_folder
+from workbench.model.precision import DTYPES
 from workbench_kernels import dispatch, parity
 
 CHECK_SECONDS = 600  # compiling every kernel for a new device takes a minute or two
@@ -28,7 +29,7 @@ def distrust_kernels(device: torch.device, precision: str) -> dict[str, str]:
     """Let PyTorch do what a kernel computes wrongly on this device, or not at all; each such operation and why."""
     if device.type != "cuda":
         return {}
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = DTYPES[precision]
     failed = parity.failures(checked_kernels(device, dtype, _identity(device)), dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the caller tells it where people see it

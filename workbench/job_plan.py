@@ -28,7 +28,10 @@ _HARMLESS_STAGE_KEYS = (
     "checkpoint_every",
     "keep",
     "micro_batch_size",
+    "gradient_checkpointing",
 )
+# ... but where the validations decide which weights stay
+_DECIDING_STAGE_KEYS = ("evaluate_every", "evaluate_batches")
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,14 @@ def fingerprint(*parts: Any) -> str:
 
 def learning_settings(stage: StageSettings) -> dict[str, Any]:
     """The settings of a stage that decide what it learns; its length is told apart, as a stage may go on longer."""
-    left_out = {*_HARMLESS_STAGE_KEYS, "steps", "epochs", "tokens", "name", "data", "validation", "from_"}
+    harmless = _harmless_keys(stage.patience, stage.result)
+    left_out = {*harmless, "steps", "epochs", "tokens", "name", "data", "validation", "from_"}
     return stage.model_dump(mode="json", exclude=left_out)
+
+
+def _harmless_keys(patience: int, result: str) -> set[str]:
+    """The keys of a stage that may change without changing what it learns."""
+    return set(_HARMLESS_STAGE_KEYS) - set(_DECIDING_STAGE_KEYS if patience or result == "best" else ())
 
 
 def stored_profile(run: RunDirectory) -> Profile:
@@ -179,7 +188,7 @@ def _essential(profile: Profile) -> dict[str, Any]:
         values["run"].pop(key, None)
     stages = {stage["name"]: stage for stage in values.pop("stage")}
     for stage in stages.values():
-        for key in _HARMLESS_STAGE_KEYS:
+        for key in _harmless_keys(stage["patience"], stage["result"]):
             stage.pop(key)
     return {**values, "stage": stages}
 

@@ -1,9 +1,7 @@
 """One stage of a run: its data, the model it starts from, its training, its result."""
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,76 +9,37 @@ import psutil
 import torch
 
 from workbench import events
-from workbench.config import Profile, StageSettings
-from workbench.control import Control
-from workbench.data.loader import Loader
-from workbench.data.shards import BadRow, DataSettings, PreparedData, prepare
-from workbench.data.stores import TokenStore
+from workbench.config import StageSettings
+from workbench.data.loader import Position
+from workbench.data.mixture import MixedData, MixedLoader
 from workbench.errors import DeviceError, ModelError
 from workbench.estimate import choose_micro_batch_size, count_parameters, train_flops_per_token
 from workbench.evaluation.perplexity import evaluate_loss
 from workbench.evaluation.samples import answer_prompt, continue_prompt
-from workbench.job_data import data_files
+from workbench.job_batches import StageData, training_loader, validation_loader
 from workbench.job_plan import StageResult, check_lineage, fingerprint, learning_settings, read_result, write_result
-from workbench.locations import tokenised_folder
+from workbench.job_setting import Parent, Setting
 from workbench.model.configuration import ModelConfig, model_config
 from workbench.model.initialize import initialize
 from workbench.model.precision import autocast
 from workbench.model.transformer import Transformer
 from workbench.model.weights import load_model
 from workbench.runs.metrics import read_metrics
-from workbench.runs.store import RunDirectory, StageDirectory
+from workbench.runs.store import StageDirectory
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.checkpoint import load_resume, save_result
 from workbench.training.probe import Measured, Sample
-from workbench.training.trainer import Machine, Shelf, Trainer
-
-ROWS_ANNOUNCED = 5  # bad rows told one by one; the rest are counted
-
-
-@dataclass(frozen=True)
-class Parent:
-    """What a stage starts from.
-
-    Args:
-        directory: a model directory; None starts from random weights.
-        fingerprint: of all that it was made from.
-        stages: name and kind of every stage so far, for the lineage.
-        base: where the first weights came from; None when they were random.
-        scores: of the parent, to compare with.
-    """
-
-    directory: Path | None
-    fingerprint: str
-    stages: tuple[dict[str, str], ...]
-    base: str | None
-    scores: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What every stage of a run shares."""
-
-    profile: Profile
-    run: RunDirectory
-    tokenizer: Tokenizer
-    device: torch.device
-    precision: Any
-    compile: bool
-    emitter: events.Emitter
-    control: Control
-    should_stop: Callable[[], bool]
+from workbench.training.surroundings import Machine, Shelf
+from workbench.training.trainer import Trainer
 
 
 class LookAtModel:
     """The trainer's probe: validation loss, and the profile's prompts continued or answered."""
 
-    def __init__(self, setting: Setting, stage: StageSettings, validation: TokenStore | None) -> None:
+    def __init__(self, setting: Setting, stage: StageSettings, data: StageData) -> None:
         self._setting, self._stage = setting, stage
         self._tokenizer, self._seed = setting.tokenizer, setting.profile.run.seed
-        self._loader = None
-        if validation is not None and validation.tokens > 1:
-            self._loader = make_loader(validation, stage, seed=0, shuffle=False)
+        self._loader = validation_loader(data, stage)
 
     def validate(self, model: Transformer) -> Measured | None:
         """The loss on the validation rows."""
@@ -116,12 +75,12 @@ class StageRun:
         setting: Setting,
         stage: StageSettings,
         parent: Parent,
-        data: PreparedData,
+        data: StageData,
         micro_batch_size: int | None,
     ) -> None:
         self.setting, self.stage, self.parent, self.data = setting, stage, parent, data
         self.directory = setting.run.stage(stage.name)
-        self.loader = make_loader(data.train, stage, seed=setting.profile.run.seed)
+        self.loader = training_loader(data, stage, seed=setting.profile.run.seed)
         self.steps = stage_steps(stage, self.loader.steps_per_epoch)
         self.inputs = fingerprint(learning_settings(stage), data.fingerprint, parent.fingerprint)
         self.fingerprint = fingerprint(self.inputs, self.steps)
@@ -131,20 +90,29 @@ class StageRun:
         self.checkpoint = checkpoint.path if checkpoint is not None else None
         if self.checkpoint is not None:
             check_lineage(self.checkpoint, self.inputs, setting.run, stage.name)
-        self.model = self._model()
+        self.model = self._model(self.checkpoint or parent.directory)
         self.micro_batch_size = self._micro_batch_size(micro_batch_size)
 
     def run(self) -> bool:
         """Train to the last step or to a stop; True when the last step was taken."""
         self.trainer = trainer = self._make_trainer()
         if self.checkpoint is not None:
-            state = load_resume(self.checkpoint, self.model, trainer.optimizer)
+            state = load_resume(self.checkpoint, self.model, trainer.optimizer, trainer.average)
             # a checkpoint is saved before its own step is validated
-            losses = [record["val_loss"] for record in _validations(self.directory)]
-            state = replace(state, best_val_loss=min(losses, default=state.best_val_loss))
-            trainer.go_on_from(state, *self._last_looks())
+            best, stale = _best_so_far(read_metrics(self.directory.metrics), self.stage.evaluate_every)
+            if best is not None:
+                state = replace(state, best_val_loss=best, stale_validations=stale)
+            # what was measured before the first step is measured again by a stage that begins anew
+            trainer.go_on_from(state, *(self._last_looks() if state.step else (-1, -1)))
         self._announce_start(trainer)
-        return trainer.run()
+        if isinstance(self.loader, MixedLoader):
+            self._announce_mixture(self.steps, self.loader.position_after(self.steps))
+        complete = trainer.run()
+        if complete:
+            if trainer.step < self.steps:
+                self._announce_mixture(trainer.step, trainer.position)
+            self.model = self._outcome(trainer)
+        return complete
 
     def result(self, scores: dict[str, float], evaluation: str) -> StageResult:
         """Save the trained model as the stage's result, then put it on record."""
@@ -152,9 +120,11 @@ class StageRun:
         save_result(self.directory.model, self.model, self.setting.tokenizer, self._lineage())
         validations = _validations(self.directory)
         first, last = (validations[0], validations[-1]) if validations else ({}, {})
+        if validations and self.stage.result == "best":
+            last = min(validations, key=lambda record: record["val_loss"])
         result = StageResult(
             fingerprint=self.fingerprint,
-            steps=self.steps,
+            steps=self.trainer.step,
             tokens=self.trainer.tokens,
             seconds=self.trainer.seconds,
             before={**first, **self.parent.scores},
@@ -164,9 +134,16 @@ class StageRun:
         write_result(self.directory, result)
         return result
 
-    def _model(self) -> Transformer:
+    def _outcome(self, trainer: Trainer) -> Transformer:
+        """The trained model as the stage's settings want it: of its last step or its best, averaged or not."""
+        best = self.directory.best_checkpoint() if self.stage.result == "best" else None
+        if best is not None and best.step != trainer.step:
+            return self._model(best.path)
+        trainer.take_average()
+        return self.model
+
+    def _model(self, directory: Path | None) -> Transformer:
         setting = self.setting
-        directory = self.checkpoint or self.parent.directory
         if directory is not None:
             try:
                 model = load_model(directory, device=setting.device)
@@ -194,9 +171,8 @@ class StageRun:
             return min(self.stage.micro_batch_size, self.stage.batch_size)
         if decided is not None:
             return decided
-        config, stage = self.model.config, self.stage
         room = free_memory(self.setting.device)
-        return choose_micro_batch_size(config, config.vocab_size, stage.sequence_length, stage.batch_size, room)
+        return choose_micro_batch_size(self.model.config, self.model.config.vocab_size, self.stage, room)
 
     def _make_trainer(self) -> Trainer:
         setting, directory, keep = self.setting, self.directory, self.stage.keep
@@ -209,7 +185,7 @@ class StageRun:
             settings=self.stage,
             steps=self.steps,
             machine=Machine(setting.precision, self.micro_batch_size, setting.compile),
-            probe=LookAtModel(setting, self.stage, self.data.validation),
+            probe=LookAtModel(setting, self.stage, self.data),
             shelf=Shelf(self._lineage(), directory.checkpoint_path, lambda: _prune(directory, keep)),
             emitter=setting.emitter,
             control=setting.control,
@@ -231,6 +207,19 @@ class StageRun:
         sampled = [record["step"] for record in read_metrics(self.directory.samples)]
         return max(validated, default=-1), max(sampled, default=-1)
 
+    def _announce_mixture(self, step: int, position: Position) -> None:
+        """How often each data set is used up at a step, where there are several."""
+        if isinstance(self.loader, MixedLoader) and isinstance(self.data, MixedData):
+            shares, epochs = self.data.shares, self.loader.epochs(position)
+            self.setting.emitter.emit(
+                events.DataMixed(
+                    stage=self.stage.name,
+                    step=step,
+                    shares=dict(zip(self.data.names, shares, strict=True)),
+                    epochs=dict(zip(self.data.names, epochs, strict=True)),
+                )
+            )
+
     def _announce_start(self, trainer: Trainer) -> None:
         config, stage = self.model.config, self.stage
         parameters = count_parameters(config, config.vocab_size).total
@@ -250,11 +239,11 @@ class StageRun:
         )
 
 
-def finished_result(setting: Setting, stage: StageSettings, parent: Parent, data: PreparedData) -> StageResult | None:
+def finished_result(setting: Setting, stage: StageSettings, parent: Parent, data: StageData) -> StageResult | None:
     """The stage's result where it stands with the same settings, data, parent and length."""
     result = read_result(setting.run.stage(stage.name))
     inputs = fingerprint(learning_settings(stage), data.fingerprint, parent.fingerprint)
-    steps = stage_steps(stage, make_loader(data.train, stage, setting.profile.run.seed).steps_per_epoch)
+    steps = stage_steps(stage, training_loader(data, stage, setting.profile.run.seed).steps_per_epoch)
     return result if result is not None and result.fingerprint == fingerprint(inputs, steps) else None
 
 
@@ -311,83 +300,14 @@ def _validations(directory: StageDirectory) -> list[dict[str, float]]:
     return [{key: record[key] for key in keys} for record in records if record.get("val_loss") is not None]
 
 
+def _best_so_far(records: list[dict[str, Any]], evaluate_every: int) -> tuple[float | None, int]:
+    """The lowest validation loss on record, and how many validations that the stage makes by itself came after it."""
+    losses = {record["step"]: record["val_loss"] for record in records if record.get("val_loss") is not None}
+    if not losses:
+        return None, 0
+    best = min(losses, key=lambda step: (losses[step], step))
+    return losses[best], sum(step > best and evaluate_every > 0 and step % evaluate_every == 0 for step in losses)
+
+
 def _prune(directory: StageDirectory, keep: int) -> None:
     directory.prune_checkpoints(keep)
-
-
-def prepare_data(setting: Setting, stage: StageSettings) -> PreparedData | None:
-    """The stage's data as tokens, from the cache when it is there; None when stopped on the way."""
-    start, announced = time.monotonic(), 0
-
-    def on_progress(done: int, total: int | None) -> None:
-        setting.emitter.emit(
-            events.WorkProgressed(stage=stage.name, task="reading the data", done=done, total=total, unit="bytes")
-        )
-
-    def on_bad_row(row: BadRow) -> None:
-        nonlocal announced
-        announced += 1
-        if announced <= ROWS_ANNOUNCED:
-            setting.emitter.emit(
-                events.RowRejected(stage=stage.name, file=str(row.file), line=row.line, reason=row.reason)
-            )
-
-    data = prepare(
-        data_files(stage.data),
-        stage.kind,
-        setting.tokenizer,
-        DataSettings(
-            format=stage.format,
-            sequence_length=stage.sequence_length,
-            validation_fraction=stage.validation_fraction,
-            validation_files=data_files(stage.validation),
-            seed=setting.profile.run.seed,
-        ),
-        tokenised_folder(),
-        on_progress=on_progress,
-        on_bad_row=on_bad_row,
-        should_stop=setting.should_stop,
-    )
-    if data is not None:
-        _announce_data(setting, stage, data, time.monotonic() - start)
-    return data
-
-
-def make_loader(store: TokenStore, stage: StageSettings, seed: int, shuffle: bool = True) -> Loader:
-    """Batches of a stage: pretraining cuts documents as they come, fine-tuning keeps conversations whole."""
-    return Loader(
-        store,
-        sequence_length=stage.sequence_length,
-        batch_size=stage.batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        packing="stream" if stage.kind == "pretrain" else "whole",
-        isolate_documents=stage.isolate_documents,
-    )
-
-
-def _announce_data(setting: Setting, stage: StageSettings, data: PreparedData, seconds: float) -> None:
-    setting.emitter.emit(
-        events.DataReady(
-            stage=stage.name,
-            documents=data.documents,
-            validation_documents=data.validation.documents if data.validation is not None else 0,
-            tokens=data.tokens,
-            tokens_trained=data.tokens_trained,
-            rows_read=data.rows_read,
-            rows_rejected=data.rows_rejected,
-            documents_truncated=data.truncated,
-            from_cache=data.from_cache,
-            seconds=seconds,
-        )
-    )
-    if data.rows_rejected:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in data.reasons.items())
-        message = f"{data.rows_rejected} of {data.rows_read} rows cannot be used: {reasons}"
-        setting.emitter.emit(events.Warned(stage=stage.name, message=message))
-    if stage.validation_fraction and data.validation is None:
-        message = "there are too few documents to set some apart: nothing is measured on text it was not trained on"
-        setting.emitter.emit(events.Warned(stage=stage.name, message=message))
-    if data.truncated:
-        message = f"{data.truncated} documents are longer than sequence_length {stage.sequence_length}, and cut there"
-        setting.emitter.emit(events.Warned(stage=stage.name, message=message))

@@ -83,7 +83,7 @@ def tokenizer_sources(profile: Profile) -> list[Source]:
     """
     own = [Source(file, "auto", "") for file in data_files(profile.tokenizer.data)]
     sources = own or [
-        Source(file, stage.format, stage.kind) for stage in profile.stage for file in data_files(stage.data)
+        Source(file, stage.format, stage.kind) for stage in profile.stage for file in data_files(stage.data_files)
     ]
     if not sources:
         raise TokenizerError("tokenizer.data", "there is no text to train on", "name files")

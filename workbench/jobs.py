@@ -24,10 +24,10 @@ from workbench.atomic import write_atomically
 from workbench.config import Profile, StageSettings
 from workbench.control import Control
 from workbench.data.file_hashes import content_hash
-from workbench.data.shards import PreparedData
 from workbench.errors import DeviceError, RunError, UsageError, WorkbenchError
 from workbench.evaluation.report import write_report
 from workbench.inference.chat import ChatSession
+from workbench.job_batches import StageData, prepare_data
 from workbench.job_evaluation import Evaluation
 from workbench.job_inputs import check_inputs
 from workbench.job_kernels import distrust_kernels
@@ -39,8 +39,9 @@ from workbench.job_plan import (
     set_aside,
     stored_profile,
 )
+from workbench.job_setting import Parent, Setting
 from workbench.job_sizes import expected_config, unused_settings
-from workbench.job_stage import Parent, Setting, StageRun, check_memory, finished_result, prepare_data
+from workbench.job_stage import StageRun, check_memory, finished_result
 from workbench.job_tokenizer import make_tokenizer
 from workbench.locations import file_hashes
 from workbench.machine import cpu_name
@@ -223,7 +224,7 @@ class Job:
         return RunOutcome("done", self.directory.path, scores, seconds)
 
     def _run_stage(
-        self, setting: Setting, stage: StageSettings, parent: Parent, data: PreparedData, resolved: dict[str, Any]
+        self, setting: Setting, stage: StageSettings, parent: Parent, data: StageData, resolved: dict[str, Any]
     ) -> Parent | None:
         """Do a stage, or find it done; None when stopped."""
         evaluation = Evaluation(setting, stage)

@@ -107,6 +107,12 @@ def _(event: events.DataReady) -> Line:
 
 
 @narrate.register
+def _(event: events.DataMixed) -> Line:
+    parts = (f"{name} {share:.0%} ({event.epochs[name]:.2f} epochs)" for name, share in event.shares.items())
+    return Line(event.at, "data", f"{event.stage}, up to step {event.step:,}: {', '.join(parts)}")
+
+
+@narrate.register
 def _(event: events.RowRejected) -> Line:
     return Line(event.at, "row", f"{event.file}:{event.line}: {event.reason}", "warning")
 
@@ -140,6 +146,12 @@ def _(event: events.Validated) -> Line:
         f"val {figure(event.val_loss)}  ppl {event.val_perplexity:.4g}  {figure(event.val_bits_per_byte)} bits/byte"
     )
     return Line(event.at, "evaluate", f"{event.step:,}  {figures}{best}", "good" if event.best else "plain")
+
+
+@narrate.register
+def _(event: events.EndedEarly) -> Line:
+    text = f"{event.stage} ends at step {event.step:,} of {event.steps:,}: validation no longer improves"
+    return Line(event.at, "stage", text, "good")
 
 
 @narrate.register

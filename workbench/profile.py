@@ -13,7 +13,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 
 from workbench.bundled import find_data, profiles_folder
-from workbench.config import PARTS_ONLY, ModelSettings, Profile, StageSettings, TokenizerSettings
+from workbench.config import PARTS_ONLY, DataSource, ModelSettings, Profile, StageSettings, TokenizerSettings
 from workbench.errors import DataError, ProfileError, UsageError
 
 PLACEHOLDER = __file__  # a file that is there, in place of data that a broken profile does not name
@@ -141,6 +141,15 @@ def with_files_found(profile: Profile, where: str, folder: Path) -> Profile:
                 problems.append(f"{key}: {error}")
         return kept
 
+    def found_data(key: str, given: list[str | DataSource]) -> list[str | DataSource]:
+        kept: list[str | DataSource] = []
+        for source in given:
+            if isinstance(source, DataSource):
+                kept.append(source.model_copy(update={"path": found(key, source.path)}))
+            else:
+                kept += found(key, [source])
+        return kept
+
     def model_directory(key: str, given: str | None) -> str | None:
         if given is None:
             return None
@@ -153,7 +162,7 @@ def with_files_found(profile: Profile, where: str, folder: Path) -> Profile:
     stages, earlier = [], set[str]()
     for stage in profile.stage:
         changes: dict[str, Any] = {
-            "data": found(f"stage.{stage.name}.data", stage.data),
+            "data": found_data(f"stage.{stage.name}.data", stage.data),
             "validation": found(f"stage.{stage.name}.validation", stage.validation),
         }
         if stage.from_ is not None and stage.from_ not in earlier:
@@ -307,6 +316,8 @@ def _explain(error: ValidationError, values: dict[str, Any]) -> Iterator[str]:
 
 def _is_union_branch(part: int | str) -> bool:
     """Whether pydantic put the name of a type, not of a key, into a location."""
+    if part in ("file", "table"):  # the two forms of an entry of `data`
+        return True
     branches = ("int", "float", "bool", "literal[", "function-", "constrained-", "nullable[")
     return isinstance(part, str) and part.startswith(branches)
 
@@ -330,6 +341,8 @@ def _table_of(location: Sequence[int | str]) -> type[BaseModel] | None:
         field = next((field for name, field in table.model_fields.items() if part in (name, field.alias)), None)
         if part == "stage":
             table = StageSettings
+        elif part == "data" and table is StageSettings:
+            table = DataSource
         elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             table = field.annotation
         else:

@@ -55,7 +55,7 @@ def test_auto_on_a_cpu_is_what_wins_clearly(monkeypatch: pytest.MonkeyPatch, bf1
 @pytest.mark.parametrize("native", [True, False])
 def test_auto_on_a_gpu_is_bf16_where_it_is_native(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
-    assert precision.resolve_precision("auto", "cuda") == ("bf16" if native else "fp32")
+    assert precision.resolve_precision("auto", "cuda") == ("bf16" if native else "fp16")
 
 
 def test_a_race_is_run_once_for_models_that_differ_in_depth_only(

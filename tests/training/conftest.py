@@ -18,7 +18,8 @@ from workbench.model.transformer import Transformer
 from workbench.tokenizer.bpe import train_tokenizer
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.probe import Measured, Sample
-from workbench.training.trainer import Machine, Shelf, Trainer
+from workbench.training.surroundings import Machine, Shelf
+from workbench.training.trainer import Trainer
 
 CONFIG = ModelConfig(
     vocab_size=272,

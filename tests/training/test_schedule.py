@@ -32,3 +32,25 @@ def test_constant_stays() -> None:
 
 def test_a_stage_of_one_step_takes_the_peak() -> None:
     assert Schedule("cosine", 1e-3, 0, 1, 0.1).learning_rate(0) == 1e-3
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "wsd", "constant"])
+def test_every_schedule_warms_up_alike(kind: str) -> None:
+    schedule = Schedule(kind, 2e-3, 8, 100, 0.1)  # type: ignore[arg-type]
+    rates = [schedule.learning_rate(step) for step in range(9)]
+    assert rates[:8] == pytest.approx([2e-3 * step / 8 for step in range(1, 9)])
+    assert max(schedule.learning_rate(step) for step in range(100)) == rates[7]
+
+
+def test_wsd_stays_at_the_peak_and_falls_over_its_last_share() -> None:
+    schedule = Schedule("wsd", 1.0, 10, 101, 0.0, decay_fraction=0.4)
+    rates = [schedule.learning_rate(step) for step in range(101)]
+    assert rates[10:60] == [1.0] * 50
+    assert rates[59] == 1.0 > rates[60] and rates[100] == pytest.approx(0.0)
+    assert rates[69] == pytest.approx(1 - (10 / 41) ** 0.5)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates[10:]))
+
+
+def test_wsd_never_falls_before_the_warmup_is_over() -> None:
+    schedule = Schedule("wsd", 1.0, 50, 60, 0.1, decay_fraction=1.0)
+    assert max(schedule.learning_rate(step) for step in range(60)) == schedule.learning_rate(49) == 1.0

@@ -8,9 +8,12 @@ import torch
 
 from workbench import events
 from workbench.control import Command
+from workbench.data.loader import Batch
 from workbench.errors import WorkbenchError
 from workbench.model.weights import load_model
+from workbench.training import state_formats
 from workbench.training.checkpoint import load_resume
+from workbench.training.probe import Measured
 from workbench.training.trainer import Trainer
 
 
@@ -37,11 +40,22 @@ def test_the_loss_falls_from_the_logarithm_of_the_vocabulary(make_bench: Any) ->
 
 
 @pytest.mark.parametrize("step", [2, 4])
-@pytest.mark.parametrize(("precision", "optimizer"), [("fp32", "adamw"), ("bf16", "adamw"), ("fp32", "muon")])
+@pytest.mark.parametrize(
+    ("precision", "optimizer", "state"),
+    [
+        ("fp32", "adamw", "fp32"),
+        ("bf16", "adamw", "fp32"),
+        ("fp32", "muon", "fp32"),
+        ("fp32", "adamw", "int8"),
+        ("fp32", "adamw", "bf16"),
+        ("fp32", "muon", "int8"),
+    ],
+)
 def test_a_resumed_run_has_the_losses_and_weights_it_would_have_had(
-    make_bench: Any, tmp_path: Path, step: int, precision: str, optimizer: str
+    make_bench: Any, tmp_path: Path, monkeypatch: Any, step: int, precision: str, optimizer: str, state: str
 ) -> None:
-    settings = {"precision": precision, "optimizer": {"name": optimizer}}
+    monkeypatch.setattr(state_formats, "SMALLEST", 16)  # the model's matrices are small
+    settings = {"precision": precision, "optimizer": {"name": optimizer, "state": state}}
     whole = make_bench(**settings)
     whole.trainer.run()
     again = resumed(make_bench, tmp_path / f"step-{step:06d}", **settings)
@@ -75,6 +89,135 @@ def test_a_compiled_stage_trains_as_any_other(make_bench: Any, monkeypatch: pyte
     plain.trainer.run(), compiled.trainer.run()
     for step, loss in plain.losses().items():
         assert compiled.losses()[step] == pytest.approx(loss, abs=2e-5)  # as for micro-batches above
+
+
+def test_what_cannot_be_compiled_is_trained_all_the_same_and_told(
+    make_bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("no compiler was found")
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=broken))
+    plain, compiled = make_bench(steps=2), make_bench(steps=2, compiled=True)
+    plain.trainer.run(), compiled.trainer.run()
+    assert compiled.losses() == plain.losses()
+    warned = [event.message for event in compiled.heard if isinstance(event, events.Warned)]
+    assert len(warned) == 1 and "no compiler was found" in warned[0]
+
+
+def test_a_compiled_stage_resumes_as_any_other(
+    make_bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    whole = make_bench(compiled=True)
+    whole.trainer.run()
+    again = resumed(make_bench, tmp_path / "step-000002", compiled=True)
+    again.trainer.run()
+    assert again.losses() == {key: value for key, value in whole.losses().items() if key > 2}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradient_checkpointing_changes_no_bit(make_bench: Any, precision: str) -> None:
+    kept = make_bench(precision=precision)
+    recomputed = make_bench(precision=precision, gradient_checkpointing=True)
+    kept.trainer.run(), recomputed.trainer.run()
+    assert kept.losses() == recomputed.losses()
+    for name, value in weights(kept.trainer).items():
+        assert torch.equal(value, recomputed.trainer.model.state_dict()[name]), name
+
+
+def test_gradient_checkpointing_keeps_less_for_the_backward_pass(make_bench: Any) -> None:
+    def kept(recomputed: bool) -> int:
+        trainer = make_bench(gradient_checkpointing=recomputed).trainer
+        sizes = list[int]()
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: (sizes.append(x.nbytes), x)[1], lambda x: x):
+            trainer.model.loss(torch.arange(64).view(4, 16), torch.arange(64).view(4, 16))
+        return sum(sizes)
+
+    # checkpoint() registers hooks of its own inside its blocks, so that what they save is not counted here
+    assert kept(True) < 0.6 * kept(False)
+
+
+def test_clipping_shortens_a_long_gradient_and_leaves_a_short_one(make_bench: Any) -> None:
+    def moved(clip: float) -> tuple[float, float]:
+        # so large an eps makes the update proportional to the gradient
+        bench = make_bench(clip=clip, optimizer={"weight_decay": 0.0, "eps": 1e3})
+        before = weights(bench.trainer)
+        bench.trainer.take_step()
+        changes = [value - before[name] for name, value in weights(bench.trainer).items()]
+        norm = next(event.grad_norm for event in bench.heard if isinstance(event, events.StepFinished))
+        return float(sum(change.square().sum() for change in changes)) ** 0.5, norm
+
+    free, norm = moved(0.0)
+    assert moved(2 * norm) == (free, norm)
+    shortened, told = moved(norm / 4)
+    assert told == norm, "what is reported is the norm before"
+    assert shortened == pytest.approx(free / 4, rel=0.02)  # weights near one round steps of 1e-5 to 1e-7
+
+
+def test_accumulation_takes_the_exact_mean_over_tokens(make_bench: Any) -> None:
+    """Parts with few and with many targets: the mean of their means would be another number."""
+    trainer = make_bench(micro=1).trainer
+    batch = trainer.loader.batch(trainer.position)
+    labels = batch.labels.copy()
+    labels[0, 1:] = -100  # one target in the first row, all of them in the others
+    uneven = Batch(batch.input_ids, labels, batch.document_starts)
+    loss = trainer._forward_backward(uneven)
+    gradient = trainer.model.model.norm.weight.grad.clone()
+    trainer.model.zero_grad()
+    starts = None if batch.document_starts is None else torch.from_numpy(batch.document_starts)
+    total, count = trainer.model.loss(torch.from_numpy(batch.input_ids), torch.from_numpy(labels), starts)
+    (total / count).backward()
+    assert loss == pytest.approx(float(total.detach() / count), rel=1e-6)
+    torch.testing.assert_close(gradient, trainer.model.model.norm.weight.grad, rtol=1e-5, atol=1e-8)
+
+
+def losing(bench: Any, losses: dict[int, float]) -> None:
+    """Let validation measure these losses, by step."""
+    bench.trainer.probe.validate = lambda _: Measured(losses[bench.trainer.step], 1.0, 1.0)
+
+
+def test_a_stage_ends_when_its_patience_does(make_bench: Any, tmp_path: Path) -> None:
+    bench = make_bench(steps=20, patience=2)
+    losing(bench, {0: 5.0, 2: 4.0, 4: 4.5, 6: 3.9, 8: 4.0, 10: 3.9})
+    assert bench.trainer.run(), "it is complete"
+    assert bench.trainer.step == 10
+    assert [event.step for event in bench.heard if isinstance(event, events.EndedEarly)] == [10]
+    assert [event.step for event in bench.heard if isinstance(event, events.SampleMade)][-1] == 10
+    assert (tmp_path / "step-000010" / "resume" / "state.json").is_file()
+
+
+def test_patience_goes_on_where_a_resumed_run_had_it(make_bench: Any, tmp_path: Path) -> None:
+    losses = {0: 5.0, 2: 4.0, 4: 4.5, 6: 4.4, 8: 4.3}
+    make = functools.partial(make_bench, patience=3, checkpoint_every=3)
+    whole = make(steps=20)
+    losing(whole, losses)
+    whole.trainer.run()
+    again = resumed(make, tmp_path / "step-000006", steps=20)
+    again.trainer.validated_step = -1  # the checkpoint came before its own step was measured
+    losing(again, losses)
+    again.trainer.run()
+    assert whole.trainer.step == again.trainer.step == 8
+
+
+def test_asking_for_a_validation_costs_no_patience(make_bench: Any) -> None:
+    bench = make_bench(steps=6, patience=2)
+    losing(bench, {0: 5.0, 1: 9.0, 2: 4.0, 3: 9.0, 4: 4.5, 5: 9.0, 6: 3.0})
+    heard = bench.trainer.emitter
+    heard.subscribe(
+        lambda event: (
+            bench.trainer.control.request(Command("evaluate")) if isinstance(event, events.StepFinished) else None
+        )
+    )
+    bench.trainer.run()
+    assert bench.trainer.step == 6
+
+
+def test_the_best_step_is_saved_although_no_checkpoint_was_due(make_bench: Any, tmp_path: Path) -> None:
+    bench = make_bench(steps=7, checkpoint_every=0, evaluate_every=1, result="best")
+    losing(bench, {0: 5.0, 1: 4.0, 2: 4.5, 3: 3.9, 4: 4.0, 5: 4.0, 6: 4.0, 7: 4.0})
+    bench.trainer.run()
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == [f"step-00000{n}" for n in (0, 1, 3, 7)]
 
 
 def test_looking_never_changes_a_run(make_bench: Any) -> None:

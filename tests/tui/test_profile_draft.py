@@ -90,3 +90,17 @@ def test_lines_and_locations_are_found() -> None:
     assert subject.line_of(("stage", 0, "kind")) == 6
     assert subject.location_of("stage.sft.steps") == ("stage", 0, "steps")
     assert subject.location_of("nothing.at.all") is None
+
+
+def test_a_problem_of_one_data_set_is_shown_at_the_list() -> None:
+    assert draft().location_of("stage.sft.data.0.weight") == ("stage", 0, "data")
+
+
+def test_a_mixture_of_data_sets_is_edited_as_one_line() -> None:
+    subject = draft()
+    field = next(each for each in fields_of("StageSettings") if each.label == "data")
+    text = '[{path = "a.jsonl", weight = 1}, {path = ["b.jsonl", "c d.jsonl"], weight = 2.5}]'
+    subject.put(("stage", 0, "data"), field.read(text))
+    assert field.show(subject.get(("stage", 0, "data"))) == text
+    profile = parse_profile(subject.text, "here", ["stage.sft.steps=1"])
+    assert [source.weight for source in profile.stage[0].data_sources] == [1.0, 2.5]

@@ -27,7 +27,8 @@ from workbench.model.precision import Precision, resolve_device, resolve_precisi
 from workbench.model.transformer import Transformer
 from workbench.tokenizer.bpe import train_tokenizer
 from workbench.training.probe import Measured, Sample
-from workbench.training.trainer import Machine, Shelf, Trainer
+from workbench.training.surroundings import Machine, Shelf
+from workbench.training.trainer import Trainer
 
 REFERENCE = """
 [tokenizer]

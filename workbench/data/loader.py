@@ -18,10 +18,15 @@ RELEASE_EVERY = 16  # batches; mapping the offsets again takes a tenth of a batc
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands in its data: `index` rows of `epoch` have been used."""
+    """Where training stands in its data: `index` rows of `epoch` have been used.
+
+    Args:
+        used: of a mixture, the rows used of each data set so far; empty for one data set.
+    """
 
     epoch: int = 0
     index: int = 0
+    used: tuple[int, ...] = ()
 
 
 class Loader:
@@ -70,8 +75,12 @@ class Loader:
 
     def batch(self, position: Position) -> Batch:
         """The batch at `position`; one that reaches the end of an epoch goes on with the next."""
+        return self.take(position, self._batch_size)
+
+    def take(self, position: Position, count: int) -> Batch:
+        """`count` rows from `position` on, likewise."""
         rows, shifts = [], []
-        wanted, epoch, index = self._batch_size, position.epoch, position.index
+        wanted, epoch, index = count, position.epoch, position.index
         while wanted:
             count = min(wanted, self.rows - index)
             places = np.arange(index, index + count, dtype=np.int64)

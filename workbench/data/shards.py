@@ -64,6 +64,11 @@ class PreparedData:
     from_cache: bool
     fingerprint: str
 
+    @property
+    def validation_documents(self) -> int:
+        """Documents set apart to measure on."""
+        return self.validation.documents if self.validation is not None else 0
+
 
 def prepare(
     files: Sequence[Path],

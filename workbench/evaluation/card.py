@@ -111,7 +111,7 @@ def _data_line(stage: StageFacts, facts: RunFacts) -> str:
     tables = facts.profile.get("stage")
     settings = [table for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
     files: Any = next((table.get("data") for table in settings if table.get("name") == stage.name), None)
-    told = [", ".join(escaped(file) for file in files)] if isinstance(files, list) else []
+    told = [", ".join(_source(source) for source in files)] if isinstance(files, list) else []
     if stage.data is not None:
         data = stage.data
         told.append(f"{data.documents:,} documents, {data.tokens:,} tokens, {data.tokens_trained:,} of them trained")
@@ -120,7 +120,17 @@ def _data_line(stage: StageFacts, facts: RunFacts) -> str:
             told.append(f"{data.rows_rejected:,} of {data.rows_read:,} rows could not be used")
         if data.documents_truncated:
             told.append(f"{data.documents_truncated:,} documents were cut")
+    if stage.mixed is not None:
+        shares, epochs = stage.mixed.shares, stage.mixed.epochs
+        mixed = (f"{share:.0%} from {escaped(name)}, seen {epochs[name]:.2f} times" for name, share in shares.items())
+        told.append("; ".join(mixed))
     return "; ".join(part for part in told if part)
+
+
+def _source(source: object) -> str:
+    """An entry of `data`: a file, or a data set with its files."""
+    files = source.get("path") if isinstance(source, dict) else source
+    return ", ".join(escaped(file) for file in files) if isinstance(files, list) else escaped(files)
 
 
 def _stage_table(facts: RunFacts) -> str:

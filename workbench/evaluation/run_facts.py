@@ -10,6 +10,7 @@ import tomli
 
 from workbench.errors import RunError
 from workbench.events import (
+    DataMixed,
     DataReady,
     Event,
     RunFinished,
@@ -25,6 +26,7 @@ from workbench.events import (
 )
 
 Record = dict[str, Any]
+_OF_A_STAGE = (DataReady, DataMixed, StageStarted, StepFinished, Validated, StageFinished, Scored)
 
 
 @dataclass
@@ -47,6 +49,7 @@ class StageFacts:
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
     data: DataReady | None = None
+    mixed: DataMixed | None = None
     metrics: list[Record] = field(default_factory=list)
     samples: list[Record] = field(default_factory=list)
     answers: list[Record] = field(default_factory=list)
@@ -115,7 +118,7 @@ def _follow(facts: RunFacts, events: Iterator[Event]) -> None:
         last_at = event.at
         _note(facts, event)
         name = getattr(event, "stage", "")
-        if name and isinstance(event, DataReady | StageStarted | StepFinished | Validated | StageFinished | Scored):
+        if name and isinstance(event, _OF_A_STAGE):
             _note_stage(facts.stages.setdefault(name, StageFacts(name)), event)
 
 
@@ -135,6 +138,8 @@ def _note_stage(stage: StageFacts, event: Event) -> None:
     match event:
         case DataReady():
             stage.data = event
+        case DataMixed():
+            stage.mixed = event
         case StageStarted():
             stage.kind, stage.parameters = event.kind, event.parameters
             if event.step == 0:  # it begins, perhaps again: what it was before does not count

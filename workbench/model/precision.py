@@ -14,7 +14,8 @@ from workbench.model.configuration import ModelConfig
 from workbench.model.initialize import initialize
 from workbench.model.transformer import Transformer
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _RACE_SECONDS = 0.25  # a race ends after this, or after _RACE_ROUNDS of every runner
 _RACE_ROUNDS = 8
@@ -73,7 +74,7 @@ def resolve_precision(
         return cast(Precision, wanted)
     kind = torch.device(device).type
     if kind == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if kind != "cpu":
         return "fp32"
     block = _one_block(config or _TYPICAL)
@@ -94,7 +95,7 @@ def autocast(device: torch.device | str, precision: str) -> AbstractContextManag
     """Inside, matrix products are computed in `precision`; parameters stay in float32."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+    return torch.autocast(torch.device(device).type, dtype=DTYPES[precision])
 
 
 def _count(kind: str) -> int:

@@ -5,6 +5,7 @@ Modules carry Hugging Face's parameter names, so that loading and saving weights
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import workbench_kernels
 from workbench.model.attention import Attention
@@ -58,6 +59,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = RMSNorm(config)
         self.rotary = RotaryTables(config)
+        self.recompute_activations = False
 
     def forward(self, input_ids: Tensor, cache: KVCache | None, document_starts: Tensor | None) -> Tensor:
         """input_ids: (batch, seq); the result: (batch, seq, hidden_size)."""
@@ -67,8 +69,12 @@ class Decoder(nn.Module):
         rotary = self.rotary.at(seen, seq, input_ids.device)
         documents = None if document_starts is None else workbench_kernels.Documents(document_starts, seen + seq)
         x = self.embed_tokens(input_ids)
+        recompute = self.recompute_activations and torch.is_grad_enabled()
         for layer in self.layers:
-            x = layer(x, rotary, documents, cache)
+            if recompute:  # the block's inside is not kept for the backward pass, but computed there once more
+                x = checkpoint(layer, x, rotary, documents, cache, use_reentrant=False)
+            else:
+                x = layer(x, rotary, documents, cache)
         if cache is not None:
             cache.advance(seq)
         return self.norm(x)

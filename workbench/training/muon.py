@@ -11,17 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.training.compact_adamw import CompactAdamW
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of a polynomial that takes singular values anywhere in 0 to 1 close to 1 in five rounds."""
 ROUNDS = 5
 RMS_OF_ADAMW = 0.2  # of AdamW's updates, as a rule
 
 
-class Muon(torch.optim.AdamW):
+class Muon(CompactAdamW):
     """AdamW whose groups with `muon=True` are moved by Muon; one state and one learning rate for all.
 
     Args:
         groups: parameter groups with `muon`, and for those with it `momentum`.
+        state_format: of all memories, as for `CompactAdamW`.
     """
 
     @torch.no_grad()
@@ -30,32 +33,40 @@ class Muon(torch.optim.AdamW):
         groups = self.param_groups
         for group in groups:
             if group["muon"]:
-                self._move(group)
+                self._move_matrices(group)
         self.param_groups = [group for group in groups if not group["muon"]]
         try:
             super().step()
         finally:
             self.param_groups = groups
 
-    def _move(self, group: dict[str, Any]) -> None:
+    def _move_matrices(self, group: dict[str, Any]) -> None:
         by_shape: dict[tuple[int, ...], list[Any]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
                 by_shape[parameter.shape].append(parameter)
         decay = 1 - group["lr"] * group["weight_decay"]
         for (rows, columns), parameters in by_shape.items():
-            directions = torch.stack([self._direction(each, each.grad, group["momentum"]) for each in parameters])
+            momentum = group["momentum"]
+            directions = torch.stack(
+                [self._direction(each, each.grad, momentum, place) for place, each in enumerate(parameters)]
+            )
             length = RMS_OF_ADAMW * max(rows, columns) ** 0.5
             for parameter, update in zip(parameters, orthogonal(directions), strict=True):
                 parameter.mul_(decay).add_(update, alpha=-group["lr"] * length)
 
-    def _direction(self, parameter: Tensor, grad: Tensor, momentum: float) -> Tensor:
+    def _direction(self, parameter: Tensor, grad: Tensor, momentum: float, place: int) -> Tensor:
         """The gradient's running mean, a step ahead (Nesterov)."""
         state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(grad, 1 - momentum)
-        return grad.lerp(state["momentum"], momentum)
+        if not self.formatter.shortens(parameter):
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            state["momentum"].lerp_(grad, 1 - momentum)
+            return grad.lerp(state["momentum"], momentum)
+        state["step"] = state["step"].cpu() + 1 if state else torch.ones(())
+        mean = self.formatter.read(state, "momentum", parameter).lerp_(grad, 1 - momentum)
+        self.formatter.write(state, "momentum", mean, (int(state["step"]), place), square=False)
+        return grad.lerp(mean, momentum)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.config import OptimizerSettings
+from workbench.training.compact_adamw import CompactAdamW
 from workbench.training.muon import Muon
 
 
@@ -25,9 +26,10 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
         {"params": vectors, "weight_decay": 0.0, "muon": False},
     ]
     groups = [group for group in groups if group["params"]]
-    kind = Muon if muon else torch.optim.AdamW
     # the learning rate is set before every step; fused: one pass over memory in place of about ten
-    return kind(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
+    shared: dict[str, Any] = {"lr": 0.0, "betas": settings.betas, "eps": settings.eps, "fused": True}
+    kind = Muon if muon else CompactAdamW
+    return kind(groups, state_format=settings.state, **shared)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -4,14 +4,13 @@ One thread calls `run`; others steer it through `Control` and ask for `snapshot`
 in `_at_boundary`, so a step is never half done, whoever asks for what.
 """
 
+import contextlib
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
 
 import torch
 
@@ -19,47 +18,24 @@ from workbench import events
 from workbench.config import StageSettings
 from workbench.control import Command, Control
 from workbench.data.loader import Batch, Loader, Position
-from workbench.errors import WorkbenchError
+from workbench.data.mixture import MixedLoader
 from workbench.estimate import train_flops_per_token
-from workbench.model.precision import autocast
+from workbench.model.precision import DTYPES, autocast
 from workbench.model.transformer import Transformer
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.checkpoint import TrainingState, random_state, save_checkpoint
+from workbench.training.compiling import compiled
+from workbench.training.diagnosis import not_finite
+from workbench.training.loss_scale import LossScale
+from workbench.training.moving_average import MovingAverage
 from workbench.training.objectives import OBJECTIVES, Objective
 from workbench.training.optimizer import build_optimizer
 from workbench.training.probe import Measured, Probe
 from workbench.training.schedule import Schedule
+from workbench.training.surroundings import Machine, Shelf
 from workbench.training.throughput import Throughput, measure_flops_per_second, memory_bytes
 
 CHECKPOINT_SECONDS = 600  # without checkpoint_every: what a crash may cost at most
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How this machine computes, decided before the stage began.
-
-    Args:
-        micro_batch_size: rows computed at once.
-    """
-
-    precision: Literal["fp32", "bf16"]
-    micro_batch_size: int
-    compile: bool = False
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """Where checkpoints go.
-
-    Args:
-        lineage: what the model was made from; travels with the weights.
-        path: the directory for a step.
-        tidy: called after a checkpoint is complete and measured; removes those no longer kept.
-    """
-
-    lineage: dict[str, Any]
-    path: Callable[[int], Path]
-    tidy: Callable[[], None]
 
 
 class Trainer:
@@ -76,7 +52,7 @@ class Trainer:
         self,
         model: Transformer,
         tokenizer: Tokenizer,
-        loader: Loader,
+        loader: Loader | MixedLoader,
         settings: StageSettings,
         steps: int,
         machine: Machine,
@@ -91,20 +67,27 @@ class Trainer:
         self.poll = poll
         self.optimizer = build_optimizer(model, settings.optimizer)
         self.schedule = Schedule(
-            settings.schedule, settings.learning_rate, settings.warmup, steps, settings.min_learning_rate_ratio
+            settings.schedule,
+            settings.learning_rate,
+            settings.warmup,
+            steps,
+            settings.min_learning_rate_ratio,
+            settings.decay_fraction,
         )
+        self.average = MovingAverage(model, settings.ema) if settings.ema else None
+        self.loss_scale = LossScale() if machine.precision == "fp16" else None
         self.step, self.tokens, self.seconds = 0, 0, 0.0
-        self.position = Position(0, 0)
+        self.position: Position = loader.first
         self.best_val_loss: float | None = None
+        self.stale_validations = 0
         self.last_measured: Measured | None = None
         self.validated_step, self.sampled_step, self.saved_step = -1, -1, -1
         self._snapshots: deque[Future[Transformer]] = deque()
         flops = train_flops_per_token(model.config, model.config.vocab_size, settings.sequence_length)
         self._throughput = Throughput(flops, self._ceiling())
         self._saved_at = time.monotonic()
-        # only what trains is compiled: looking at the model goes its own way, without gradients
-        objective = OBJECTIVES[settings.kind]
-        self.objective: Objective = torch.compile(objective) if machine.compile else objective
+        self.objective: Objective = OBJECTIVES[settings.kind]
+        model.model.recompute_activations = settings.gradient_checkpointing
 
     @property
     def state(self) -> TrainingState:
@@ -117,7 +100,14 @@ class Trainer:
             peak_learning_rate=self.schedule.peak,
             best_val_loss=self.best_val_loss,
             random_state=random_state(),
+            stale_validations=self.stale_validations,
+            loss_scale=None if self.loss_scale is None else self.loss_scale.state,
         )
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether validation has not improved for as long as the stage has patience."""
+        return 0 < self.settings.patience <= self.stale_validations
 
     def go_on_from(self, state: TrainingState, validated_step: int, sampled_step: int) -> None:
         """Continue where `state` was taken; weights and optimizer are already in place.
@@ -127,6 +117,9 @@ class Trainer:
         """
         self.step, self.tokens, self.seconds = state.step, state.tokens, state.seconds
         self.position, self.best_val_loss = state.position, state.best_val_loss
+        self.stale_validations = state.stale_validations
+        if self.loss_scale is not None and state.loss_scale is not None:
+            self.loss_scale = LossScale(*state.loss_scale)
         self.schedule = replace(self.schedule, peak=state.peak_learning_rate)
         self.validated_step, self.sampled_step, self.saved_step = validated_step, sampled_step, state.step
 
@@ -139,10 +132,12 @@ class Trainer:
             WorkbenchError: the loss or a gradient is no longer a number; the last checkpoint stands.
         """
         self.model.train()
+        if self.machine.compile:
+            self._compile()
         try:
             while self._at_boundary():
                 self.take_step()
-            return self.step >= self.steps
+            return self.step >= self.steps or self.ended_early
         finally:
             self._serve_snapshots()
 
@@ -156,26 +151,29 @@ class Trainer:
         batch = self.loader.batch(self.position)
         learning_rate = self.schedule.learning_rate(self.step)
         loss = self._forward_backward(batch)
+        if self.loss_scale is not None:
+            self.loss_scale.unscale([each.grad for each in self.model.parameters() if each.grad is not None])
         clip = self.settings.clip or math.inf
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip, foreach=True))
-        if not math.isfinite(loss) or not math.isfinite(grad_norm):
-            raise WorkbenchError(
-                f"stage {self.settings.name}, step {self.step + 1}",
-                f"the loss is {loss} and the gradient norm {grad_norm}, so this step was not taken",
-                "go on from the last checkpoint with a lower rate (llm-workbench resume RUN --learning-rate VALUE), "
-                "or lower learning_rate or raise warmup and start the stage again",
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
+        if self._usable(loss, grad_norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        if self.average is not None:
+            self.average.follow(self.step)
         self.position = self.loader.next_position(self.position)
         tokens, seconds = batch.input_ids.size, time.perf_counter() - start
         self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
         self._throughput.add(tokens, seconds)
         if self.step == 1 or self.step == self.steps or self.step % self.settings.log_every == 0:
             self._report(loss, learning_rate, grad_norm)
+
+    def take_average(self) -> None:
+        """Leave the moving average in the model for good, where there is one: the stage is over."""
+        if self.average is not None:
+            self.average.settle()
 
     def snapshot(self) -> "Future[Transformer]":
         """A copy of the model as it stands at the next step boundary, for other threads to talk to."""
@@ -185,7 +183,7 @@ class Trainer:
 
     def _at_boundary(self) -> bool:
         """All that happens between two steps; False when there is no further step."""
-        finished = self.step >= self.steps
+        finished = self.step >= self.steps or self.ended_early
         self._obey()
         stopping = self.control.stop_requested
         if finished or stopping or self._checkpoint_due():
@@ -193,6 +191,9 @@ class Trainer:
         first = self.step == 0 or finished
         if not stopping and (first or _due(self.step, self.settings.evaluate_every)):
             self._validate()
+            if self.ended_early and not finished:
+                finished = first = True
+                self.emitter.emit(events.EndedEarly(stage=self.settings.name, step=self.step, steps=self.steps))
         if not stopping and (first or _due(self.step, self.settings.sample_every)):
             self._sample()
         done = finished or self.control.stop_requested
@@ -211,9 +212,36 @@ class Trainer:
             with autocast(self.model.device, self.machine.precision):
                 # divided by the targets of the whole step: the split into parts changes nothing
                 loss = self.objective(self.model, part) / max(targets, 1)
-            loss.backward()
+            (loss if self.loss_scale is None else loss * self.loss_scale.value).backward()
             total += float(loss.detach())
         return total
+
+    def _usable(self, loss: float, grad_norm: float) -> bool:
+        """Whether the step can be taken; False where float16 overflowed, and the loss is scaled less from now on.
+
+        Raises:
+            WorkbenchError: the loss or a gradient is not a number, and scaling does not help.
+        """
+        scale = self.loss_scale
+        if math.isfinite(loss) and scale is not None and not scale.exhausted:
+            before, taken = scale.value, scale.update(grad_norm)
+            if not taken:
+                self._warn(
+                    f"step {self.step + 1} is skipped: its gradients overflowed float16 at a loss scale of {before:g}, "
+                    f"which is now {scale.value:g}"
+                )
+            return taken
+        if not math.isfinite(loss) or not math.isfinite(grad_norm):
+            raise not_finite(self.settings.name, self.step + 1, loss, grad_norm, self.machine.precision)
+        return True
+
+    def _warn(self, message: str) -> None:
+        self.emitter.emit(events.Warned(stage=self.settings.name, message=message))
+
+    def _compile(self) -> None:
+        """Compile what trains; looking at the model goes its own way, without gradients."""
+        part = next(micro_batches(self.loader.batch(self.position), self.machine.micro_batch_size))
+        self.objective = compiled(self.objective, self.model, part, self.machine.precision, self._warn)
 
     def _report(self, loss: float, learning_rate: float, grad_norm: float) -> None:
         self.emitter.emit(
@@ -275,7 +303,9 @@ class Trainer:
         start = time.perf_counter()
         path = self.shelf.path(self.step)
         lineage = {**self.shelf.lineage, "step": self.step}
-        size = save_checkpoint(path, self.model, self.optimizer, self.tokenizer, self.state, lineage)
+        trained = None if self.average is None else self.average.trained_tensors()
+        with self._as_seen():
+            size = save_checkpoint(path, self.model, self.optimizer, self.tokenizer, self.state, lineage, trained)
         self.saved_step, self._saved_at = self.step, time.monotonic()
         self.emitter.emit(
             events.CheckpointSaved(
@@ -290,15 +320,18 @@ class Trainer:
     def _validate(self, again: bool = False) -> None:
         if self.validated_step == self.step and not again:
             return
-        start = time.perf_counter()
-        measured = self.probe.validate(self.model)
+        start, fresh = time.perf_counter(), self.validated_step != self.step
+        with self._as_seen():
+            measured = self.probe.validate(self.model)
         self.validated_step = self.step
         if measured is None:
             return
         self.last_measured = measured
         best = self.best_val_loss is None or measured.loss < self.best_val_loss
         if best:
-            self.best_val_loss = measured.loss
+            self.best_val_loss, self.stale_validations = measured.loss, 0
+        elif fresh and _due(self.step, self.settings.evaluate_every):
+            self.stale_validations += 1
         self.emitter.emit(
             events.Validated(
                 stage=self.settings.name,
@@ -310,11 +343,14 @@ class Trainer:
                 seconds=time.perf_counter() - start,
             )
         )
+        if best and self.settings.result == "best":
+            self._save()
 
     def _sample(self, again: bool = False) -> None:
         if self.sampled_step == self.step and not again:
             return
-        samples = self.probe.sample(self.model)
+        with self._as_seen():
+            samples = self.probe.sample(self.model)
         self.sampled_step = self.step
         for sample in samples:
             self.emitter.emit(
@@ -328,11 +364,17 @@ class Trainer:
             future = self._snapshots.popleft()
             if future.set_running_or_notify_cancel():
                 copied = Transformer(self.model.config)
-                copied.load_state_dict({name: value.cpu().clone() for name, value in self.model.state_dict().items()})
+                with self._as_seen():
+                    weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+                copied.load_state_dict(weights)
                 future.set_result(copied.eval())
 
+    def _as_seen(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the model has the weights that are looked at and saved: their average, where the stage keeps one."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
+
     def _ceiling(self) -> float:
-        dtype = torch.bfloat16 if self.machine.precision == "bf16" else torch.float32
+        dtype = DTYPES[self.machine.precision]
         return measure_flops_per_second(self.model.device, dtype, self.model.config.hidden_size)
 
 

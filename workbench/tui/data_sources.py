@@ -93,6 +93,13 @@ def _references(values: dict[str, Any]) -> Iterator[str]:
     for table in tables:
         for key in ("data", "validation", "questions"):
             given = table.get(key, []) if isinstance(table, dict) else []
-            for reference in [given] if isinstance(given, str) else given:
+            for reference in _listed(given):
                 if isinstance(reference, str) and not reference.startswith(("bundled:", "fetched:")):
                     yield reference
+
+
+def _listed(given: Any) -> Iterator[Any]:
+    """The references of a `data` entry in any of its forms: a text, a list, tables with a path."""
+    for entry in given if isinstance(given, list) else [given]:
+        path = entry.get("path", []) if isinstance(entry, dict) else entry
+        yield from path if isinstance(path, list) else [path]

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,8 @@ class ProfileDraft:
             names = [_stage_title(stage, number) for number, stage in enumerate(self._stages())]
             if parts[1] not in names:
                 return None
-            return ("stage", names.index(parts[1]), *parts[2:])
+            # a problem of one entry of a list is shown at the list
+            return ("stage", names.index(parts[1]), *takewhile(lambda part: not part.isdigit(), parts[2:]))
         known = (*TABLES, "evaluate", "stage", "description", "measured")
         return tuple(parts) if parts[0] in known else None
 

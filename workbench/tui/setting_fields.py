@@ -51,21 +51,36 @@ class SettingField:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, list | tuple):
-            return "[" + ", ".join(tomlkit.item(each).as_string() for each in value) + "]"
+            return _listed(value)
+        if isinstance(value, dict):
+            return _inline(value)
         if isinstance(value, Integer | Float):
             return value.as_string()
         text = str(value)
-        plain = text.isprintable() and not (self.kind == "list" and text.startswith("["))
+        plain = text.isprintable() and not (self.kind == "list" and text.startswith(("[", "{")))
         return text if plain else tomlkit.string(text).as_string()
 
     def read(self, text: str) -> Any:
         """What a person wrote, as a value for the profile; nonsense stays text, and validation says what it thinks."""
         if self.kind == "switch" or (self.kind == "choice" and text in ("true", "false")):
             return text == "true"
-        toml_like = self.kind == "number" or text.startswith('"') or (self.kind == "list" and text.startswith("["))
+        as_list = self.kind == "list" and text.startswith(("[", "{"))
+        toml_like = self.kind == "number" or text.startswith('"') or as_list
         if toml_like and (item := _toml_value(text.strip())) is not None:
             return item
         return text
+
+
+def _inline(value: Any) -> str:
+    """A value as TOML in one line; a table in { }."""
+    if not isinstance(value, dict):
+        return str(tomlkit.item(value).as_string())
+    pairs = (f"{tomlkit.key(key).as_string()} = {_listed(inner)}" for key, inner in value.items())
+    return "{" + ", ".join(pairs) + "}"
+
+
+def _listed(value: Any) -> str:
+    return "[" + ", ".join(map(_inline, value)) + "]" if isinstance(value, list | tuple) else _inline(value)
 
 
 def _toml_value(text: str) -> Item | None:

@@ -6,8 +6,6 @@ from workbench.estimate import PROGRAM_BYTES, Estimate
 from workbench.narration import count, duration, size
 from workbench.tui.widgets.figures import Figure, Figures
 
-BYTES_PER_PARAMETER = 18  # weights, gradients, two memories of AdamW, a copy in bf16: as workbench.estimate counts
-
 
 class EstimatePane(Figures):
     """Figures of an estimate; `line` is the short form for a narrow terminal."""
@@ -46,13 +44,13 @@ def _parts(estimate: Estimate) -> list[Figure]:
 
 
 def _needs(estimate: Estimate) -> list[Figure]:
-    weights = BYTES_PER_PARAMETER * estimate.parameters.total
+    weights = max(estimate.stages, key=lambda stage: stage.memory_bytes).training_bytes
     activations = max(0, estimate.memory_bytes - PROGRAM_BYTES - weights)
     return [
         *(_stage(each.stage, each.steps, each.tokens) for each in estimate.stages),
         Figure("memory", f"~{size(estimate.memory_bytes)}", note=f"of {size(estimate.memory_available_bytes)}"),
         Figure("  program", size(PROGRAM_BYTES)),
-        Figure("  weights", size(weights), note=f"{BYTES_PER_PARAMETER} B each"),
+        Figure("  weights", size(weights), note=f"{weights / estimate.parameters.total:.3g} B each"),
         Figure("  rows", size(activations)),
         Figure("disk", f"~{size(estimate.disk_bytes)}", note=f"of {size(estimate.disk_free_bytes)}"),
         Figure("time", f"~{_time(estimate)}", note="rough"),

@@ -1,0 +1,174 @@
+"""Several data sets in one stage, each with its share of the rows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+
+from workbench.data.loader import Batch, Loader, Position
+from workbench.data.shards import PreparedData
+
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
+
+
+@dataclass(frozen=True)
+class MixedData:
+    """Data sets that one stage trains on; the counts are those of all of them.
+
+    Args:
+        names: of the data sets, as reports call them.
+        shares: of the rows of a batch, in the long run; they make one together.
+    """
+
+    parts: tuple[PreparedData, ...]
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def documents(self) -> int:
+        """Training documents."""
+        return sum(part.documents for part in self.parts)
+
+    @property
+    def validation_documents(self) -> int:
+        """Documents set apart to measure on."""
+        return sum(part.validation_documents for part in self.parts)
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens."""
+        return sum(part.tokens for part in self.parts)
+
+    @property
+    def tokens_trained(self) -> int:
+        """Training tokens that are targets."""
+        return sum(part.tokens_trained for part in self.parts)
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the files."""
+        return sum(part.rows_read for part in self.parts)
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows that could not be used."""
+        return sum(part.rows_rejected for part in self.parts)
+
+    @property
+    def truncated(self) -> int:
+        """Documents cut at the end to fit a row."""
+        return sum(part.truncated for part in self.parts)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many rows were rejected for what."""
+        told: dict[str, int] = {}
+        for part in self.parts:
+            for reason, count in part.reasons.items():
+                told[reason] = told.get(reason, 0) + count
+        return told
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether nothing had to be tokenised."""
+        return all(part.from_cache for part in self.parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that the rows follow from."""
+        told = (f"{part.fingerprint}*{share!r}" for part, share in zip(self.parts, self.shares, strict=True))
+        return "+".join(told)
+
+
+class MixedLoader:
+    """Batches whose rows come from several loaders by share.
+
+    Each next row is taken from the data set that is furthest behind its share, so that the mixture holds in every
+    batch and not only on average; within its data set it is the next row of the data set's own order. A position is
+    the number of rows used of each.
+
+    Args:
+        loaders: of each data set, with seeds of their own.
+        shares: of each, above 0, one together.
+    """
+
+    def __init__(self, loaders: Sequence[Loader], shares: Sequence[float], batch_size: int) -> None:
+        assert len(loaders) == len(shares) > 1, "one data set needs no mixture"
+        self._loaders, self._shares, self._batch_size = list(loaders), list(shares), batch_size
+        self.first = Position(used=(0,) * len(self._loaders))
+
+    @property
+    def rows(self) -> int:
+        """Rows of all data sets together."""
+        return sum(loader.rows for loader in self._loaders)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that hold as many rows as all data sets together have; each is then used by its share."""
+        return -(-self.rows // self._batch_size)
+
+    def epochs(self, position: Position) -> tuple[float, ...]:
+        """How often each data set has been used up at `position`."""
+        return tuple(used / loader.rows for used, loader in zip(position.used, self._loaders, strict=True))
+
+    def position_after(self, steps: int) -> Position:
+        """Where training stands after so many batches."""
+        # far ahead the row counts are the shares themselves to within one row
+        count = steps * self._batch_size
+        return Position(used=tuple(round(share * count) for share in self._shares))
+
+    def next_position(self, position: Position) -> Position:
+        """Where training stands after the batch at `position`."""
+        used = list(position.used)
+        for part in self._drawn(position):
+            used[part] += 1
+        return Position(used=tuple(used))
+
+    def batch(self, position: Position) -> Batch:
+        """The batch at `position`."""
+        drawn, taken = self._drawn(position), []
+        for part, loader in enumerate(self._loaders):
+            count = drawn.count(part)
+            if count:
+                epoch, index = divmod(position.used[part], loader.rows)
+                taken.append(loader.take(Position(epoch, index), count))
+        return joined(taken)
+
+    def validation_batches(self, batch_size: int, limit: int) -> Iterator[Batch]:
+        """Batches of each data set in turn, of `limit` batches as many as its share asks for, one at least."""
+        for loader, share in zip(self._loaders, self._shares, strict=True):
+            yield from loader.validation_batches(batch_size, max(1, round(limit * share)))
+
+    def _drawn(self, position: Position) -> list[int]:
+        """The number of the data set that each row of the batch at `position` comes from."""
+        used, total, drawn = list(position.used), sum(position.used), list[int]()
+        for count in range(total + 1, total + 1 + self._batch_size):
+            behind = [share * count - taken for share, taken in zip(self._shares, used, strict=True)]
+            part = behind.index(max(behind))
+            used[part] += 1
+            drawn.append(part)
+        return drawn
+
+
+def joined(batches: Sequence[AnyBatch]) -> AnyBatch:
+    """Batches of one kind as one, row after row; where only some have a field, the others get zeros there.
+
+    Zeros are right for `document_starts`, the one field that may be missing: every row is then one document.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    values: dict[str, Any] = {}
+    for field in fields(batches[0]):
+        arrays = [getattr(batch, field.name) for batch in batches]
+        present = [array for array in arrays if array is not None]
+        if not present:
+            values[field.name] = None
+            continue
+        shapes = [batch.input_ids.shape for batch in batches]
+        filled = [
+            np.zeros(shape, present[0].dtype) if array is None else array
+            for array, shape in zip(arrays, shapes, strict=True)
+        ]
+        values[field.name] = np.concatenate(filled)
+    return type(batches[0])(**values)

@@ -1,0 +1,48 @@
+"""What the stages of a run share, and what each starts from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workbench import events
+from workbench.config import Profile
+from workbench.control import Control
+from workbench.runs.store import RunDirectory
+from workbench.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What a stage starts from.
+
+    Args:
+        directory: a model directory; None starts from random weights.
+        fingerprint: of all that it was made from.
+        stages: name and kind of every stage so far, for the lineage.
+        base: where the first weights came from; None when they were random.
+        scores: of the parent, to compare with.
+    """
+
+    directory: Path | None
+    fingerprint: str
+    stages: tuple[dict[str, str], ...]
+    base: str | None
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every stage of a run shares."""
+
+    profile: Profile
+    run: RunDirectory
+    tokenizer: Tokenizer
+    device: torch.device
+    precision: Any
+    compile: bool
+    emitter: events.Emitter
+    control: Control
+    should_stop: Callable[[], bool]

@@ -1,0 +1,48 @@
+"""torch.compile on trial: what cannot be compiled here trains all the same."""
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+from workbench.data.loader import Batch
+from workbench.model.precision import autocast
+from workbench.model.transformer import Transformer
+from workbench.training.objectives import Objective
+
+logger = logging.getLogger(__name__)
+
+_REASON_LENGTH = 200
+
+
+def compiled(
+    objective: Objective, model: Transformer, batch: Batch, precision: str, on_failure: Callable[[str], None]
+) -> Objective:
+    """`objective` compiled, once forward and backward have been seen to work on `batch`; itself where they do not.
+
+    Weights, gradients and random numbers are afterwards what they were.
+
+    Args:
+        on_failure: told that it stays as it is, and why.
+    """
+    candidate: Objective = torch.compile(objective)
+    random_state = torch.get_rng_state()
+    try:
+        with autocast(model.device, precision):
+            loss = candidate(model, batch)
+        loss.backward()
+    except Exception as error:
+        logger.exception("torch.compile failed")
+        on_failure(f"torch.compile does not work here, so training goes on without it: {_reason(error)}")
+        candidate = objective
+    finally:
+        model.zero_grad(set_to_none=True)
+        torch.set_rng_state(random_state)
+    return candidate
+
+
+def _reason(error: Exception) -> str:
+    """The first lines of a compiler's long message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = " ".join([f"{type(error).__name__}:", *lines[:2]])
+    return told if len(told) <= _REASON_LENGTH else told[: _REASON_LENGTH - 3] + "..."

@@ -1,3 +1,4 @@
+import math
 from typing import Literal
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch import nn
 
 from workbench.config import OptimizerSettings
-from workbench.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from workbench.training.optimizer import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors
 
 
 def test_only_matrices_decay() -> None:
@@ -42,3 +43,21 @@ def test_state_put_back_gives_the_same_next_step(name: Literal["adamw", "muon"])
     take(half, fresh, 2)
     expected = half.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in whole.state_dict().items())
+
+
+@pytest.mark.parametrize("largest", [0.0, 0.01, 1e6])
+def test_clipping_is_pytorchs(largest: float) -> None:
+    models = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        models.append(nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2)))
+        models[-1](torch.ones(3, 4)).square().sum().backward()
+    norm = clip_gradients(models[0], largest)
+    assert norm == float(nn.utils.clip_grad_norm_(models[1].parameters(), largest or float("inf"), foreach=True))
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(*(each.parameters() for each in models), strict=True))
+
+
+def test_clipping_tells_of_gradients_that_are_no_numbers() -> None:
+    model = nn.Linear(2, 2)
+    model(torch.tensor([[float("nan"), 0.0]])).sum().backward()
+    assert math.isnan(clip_gradients(model, 1.0))

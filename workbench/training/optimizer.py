@@ -9,6 +9,8 @@ from workbench.config import OptimizerSettings
 from workbench.training.compact_adamw import CompactAdamW
 from workbench.training.muon import Muon
 
+_CLIP_EPSILON = 1e-6  # torch divides by the norm and this
+
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
     """AdamW, or Muon with AdamW; weight decay on matrices only: pulling norms towards zero would switch them off.
@@ -48,3 +50,18 @@ def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, t
         keys = {name_key.rpartition(".")[2] for name_key in tensors if name_key.rpartition(".")[0] == name}
         if keys:
             optimizer.state[parameter] = {key: tensors[f"{name}.{key}"].to(parameter.device) for key in sorted(keys)}
+
+
+def clip_gradients(model: nn.Module, largest: float) -> float:
+    """Scale the gradients down to a norm of `largest`, and return the norm they had.
+
+    As `torch.nn.utils.clip_grad_norm_`, less its multiplication by one where nothing is to be clipped.
+
+    Args:
+        largest: 0 clips nothing.
+    """
+    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    norm = nn.utils.get_total_norm(gradients, foreach=True)
+    if largest and not float(norm) + _CLIP_EPSILON <= largest:  # not >: NaN goes on, to be found by who asked
+        nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm, foreach=True)
+    return float(norm)

@@ -29,7 +29,7 @@ from workbench.training.diagnosis import not_finite
 from workbench.training.loss_scale import LossScale
 from workbench.training.moving_average import MovingAverage
 from workbench.training.objectives import OBJECTIVES, Objective
-from workbench.training.optimizer import build_optimizer
+from workbench.training.optimizer import build_optimizer, clip_gradients
 from workbench.training.probe import Measured, Probe
 from workbench.training.schedule import Schedule
 from workbench.training.surroundings import Machine, Shelf
@@ -153,8 +153,7 @@ class Trainer:
         loss = self._forward_backward(batch)
         if self.loss_scale is not None:
             self.loss_scale.unscale([each.grad for each in self.model.parameters() if each.grad is not None])
-        clip = self.settings.clip or math.inf
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip, foreach=True))
+        grad_norm = clip_gradients(self.model, self.settings.clip)
         if self._usable(loss, grad_norm):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 
-import torch
-
 from workbench import events
 from workbench.config import StageSettings
 from workbench.control import Command, Control

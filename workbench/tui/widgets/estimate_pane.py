@@ -2,11 +2,9 @@
 
 from textual.content import Content
 
-from workbench.estimate import PROGRAM_BYTES, Estimate
+from workbench.estimate import PROGRAM_BYTES, TRAINING_BYTES, Estimate
 from workbench.narration import count, duration, size
 from workbench.tui.widgets.figures import Figure, Figures
-
-BYTES_PER_PARAMETER = 18  # weights, gradients, two memories of AdamW, a copy in bf16: as workbench.estimate counts
 
 
 class EstimatePane(Figures):
@@ -38,21 +36,23 @@ def _parts(estimate: Estimate) -> list[Figure]:
     named = {
         "embeddings": parts.embeddings,
         "attention": parts.attention,
-        "mlp": parts.feed_forward,
+        "experts" if parts.inactive else "mlp": parts.feed_forward,
         "head": parts.head,
     }
     lines = [Figure(f"  {name}", count(number)) for name, number in named.items() if number]
+    if parts.inactive:
+        lines.append(Figure("  active", count(parts.active), note="by token"))
     return [Figure("parameters", f"{parts.total:,}"), *lines]
 
 
 def _needs(estimate: Estimate) -> list[Figure]:
-    weights = BYTES_PER_PARAMETER * estimate.parameters.total
+    weights = TRAINING_BYTES * estimate.parameters.total
     activations = max(0, estimate.memory_bytes - PROGRAM_BYTES - weights)
     return [
         *(_stage(each.stage, each.steps, each.tokens) for each in estimate.stages),
         Figure("memory", f"~{size(estimate.memory_bytes)}", note=f"of {size(estimate.memory_available_bytes)}"),
         Figure("  program", size(PROGRAM_BYTES)),
-        Figure("  weights", size(weights), note=f"{BYTES_PER_PARAMETER} B each"),
+        Figure("  weights", size(weights), note=f"{TRAINING_BYTES} B each"),
         Figure("  rows", size(activations)),
         Figure("disk", f"~{size(estimate.disk_bytes)}", note=f"of {size(estimate.disk_free_bytes)}"),
         Figure("time", f"~{_time(estimate)}", note="rough"),

@@ -14,6 +14,10 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "atomic",
     "narration",
     "machine",
+    "setting_types",
+    "model_settings",
+    "presets",
+    "size_search",
 }
 JOBS = {"jobs"} | {
     f"job_{part}"

@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.config import StageSettings
 from workbench.estimate import (
@@ -14,6 +16,7 @@ from workbench.estimate import (
     train_flops_per_token,
 )
 from workbench.model.configuration import ModelConfig
+from workbench.model.initialize import initialize
 from workbench.model.transformer import Transformer
 from workbench.profile import parse_profile
 from workbench.training.moving_average import MovingAverage
@@ -31,11 +34,55 @@ SIZES = ModelConfig(
 )
 
 
+FAMILIES = {
+    "llama": {"tie_word_embeddings": False},
+    "qwen3": {"model_type": "qwen3", "head_dim": 96},
+}
+
+
+def config_of(family: str, **sizes: object) -> ModelConfig:
+    return replace(SIZES, num_hidden_layers=2, **{**FAMILIES[family], **sizes})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("tied", [True, False])
-def test_counted_parameters_are_those_of_the_model(tied: bool) -> None:
-    config = ModelConfig(**{**SIZES.__dict__, "tie_word_embeddings": tied, "num_hidden_layers": 2})
-    counted = sum(parameter.numel() for parameter in Transformer(config).parameters())
+def test_counted_parameters_are_those_of_the_model(family: str, tied: bool) -> None:
+    config = config_of(family, tie_word_embeddings=tied)
+    with torch.device("meta"):
+        counted = sum(parameter.numel() for parameter in Transformer(config).parameters())
     assert count_parameters(config, config.vocab_size).total == counted
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_flops_are_those_of_the_matrix_products_that_a_step_does(family: str) -> None:
+    config = config_of(family, vocab_size=300, hidden_size=64, intermediate_size=96, head_dim=32)
+    model, ids = Transformer(config), torch.zeros(2, 64, dtype=torch.long)
+    initialize(model, seed=0)
+    with FlopCounterMode(display=False) as counter:
+        model.loss(ids, ids)[0].backward()
+    attention = 6 * 2 * 8 * 32 * 64  # of a row's token; not counted by that counter as it is computed here
+    done = counter.get_total_flops() / ids.numel()
+    assert train_flops_per_token(config, 300, 64) == pytest.approx(done + attention, rel=0.02)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activations_are_about_what_a_step_keeps(family: str) -> None:
+    config = config_of(family, vocab_size=300, hidden_size=128, intermediate_size=352, num_attention_heads=4)
+    model, ids = Transformer(config), torch.zeros(2, 128, dtype=torch.long)
+    initialize(model, seed=0)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss, _ = model.loss(ids, ids)
+    assert loss.requires_grad
+    assert 0.75 < sum(kept.values()) / ids.numel() / activation_bytes_per_token(config) <= 1.05
 
 
 def test_flops_are_six_by_weight_and_token_and_attention_on_top() -> None:
@@ -95,6 +142,7 @@ def test_a_model_beyond_memory_and_disk_is_told_with_the_arithmetic(tmp_path: Pa
     estimate = estimate_profile(parse_profile(PROFILE.format(hidden=65536), "here"), tmp_path / "not" / "there")
     assert [problem.split(":")[0] for problem in estimate.problems] == ["memory", "disk"]
     assert "GB are available" in estimate.problems[0]
+    assert "llm-workbench model sizes" in estimate.problems[0]
 
 
 def test_a_small_model_fits_and_its_time_is_told(tmp_path: Path) -> None:

@@ -5,61 +5,26 @@ Profiles, the command line, the form of the Profile screen and the JSON Schema a
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, model_validator
 
 from workbench.control import MAX_LEARNING_RATE
-
-
-def _as_whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _as_sources(value: Any) -> Any:
-    return [value] if isinstance(value, str | dict) else value
-
-
-WholeNumber = Annotated[int, BeforeValidator(_as_whole)]  # TOML writes a billion as 1e9 too, which is a float there
-PositiveInt = Annotated[WholeNumber, Field(gt=0)]
-NonNegativeInt = Annotated[WholeNumber, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Files = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
-OneOrMoreFiles = Annotated[
-    list[str],
-    Field(min_length=1),
-    BeforeValidator(_as_list, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
-]
+from workbench.model_settings import ModelSettings as ModelSettings
+from workbench.setting_types import (
+    Files,
+    Fraction,
+    NonNegativeInt,
+    OneOrMoreFiles,
+    PositiveInt,
+    Settings,
+    WholeNumber,
+    as_sources,
+)
 
 PARTS_ONLY = "parts only"  # a validation context: what tables say of each other is not looked at
 _LENGTHS = ("steps", "epochs", "tokens")  # of a stage: it has one of them
 # What a run's folder holds beside its stages.
 _TAKEN_NAMES = ("tokenizer", "lock")
 _TAKEN_ENDINGS = (".toml", ".json", ".jsonl", ".md", ".log")
-
-
-class Settings(BaseModel):
-    """A table of a profile; unknown keys and values of another type are refused."""
-
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-        populate_by_name=True,
-        allow_inf_nan=False,
-    )
 
 
 class RunSettings(Settings):
@@ -119,82 +84,6 @@ class TokenizerSettings(Settings):
         return self
 
 
-class ModelSettings(Settings):
-    """The sizes of the model, under their Hugging Face names."""
-
-    path: str | None = None
-    """A model directory to start from; the sizes are then those of its config.json and are left out here."""
-    family: Literal["llama1", "llama2", "llama3"] = "llama3"
-    """llama1: every head has its own keys; llama2: keys may be shared; llama3: also a longer rotary base."""
-    hidden_size: PositiveInt = 256
-    """Width of the residual stream."""
-    intermediate_size: PositiveInt = 704
-    """Width inside the feed-forward layers; 8/3 of hidden_size, rounded up to a multiple of 32, when absent."""
-    num_hidden_layers: PositiveInt = 4
-    """Number of blocks."""
-    num_attention_heads: PositiveInt = 4
-    """Heads that ask."""
-    num_key_value_heads: PositiveInt = 4
-    """Heads that answer, shared by groups of asking heads; num_attention_heads when absent."""
-    head_dim: PositiveInt = 64
-    """Width of a head; hidden_size / num_attention_heads when absent."""
-    max_position_embeddings: PositiveInt = 512
-    """Longest context in tokens."""
-    rope_theta: Annotated[float, Field(gt=0)] = 500_000.0
-    """Base of the rotary frequencies; 10,000 for llama1 and llama2 when absent."""
-    rms_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
-    """Added to the mean square before the root in every norm."""
-    tie_word_embeddings: bool = True
-    """Use the input embedding as the output matrix too."""
-    initializer_range: Annotated[float, Field(gt=0)] = 0.02
-    """Standard deviation of the initial weights."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, given: Any) -> Any:
-        """Derive the sizes that follow from others."""
-        if not isinstance(given, dict) or "path" in given:
-            return given
-        sizes = dict(given)
-        hidden = _as_whole(sizes.get("hidden_size", cls.model_fields["hidden_size"].default))
-        heads = _as_whole(sizes.get("num_attention_heads", cls.model_fields["num_attention_heads"].default))
-        if isinstance(hidden, int) and isinstance(heads, int) and hidden > 0 and heads > 0:
-            sizes.setdefault("intermediate_size", -(-hidden * 8 // 3 // 32) * 32)
-            sizes.setdefault("num_key_value_heads", heads)
-            if hidden % heads == 0:
-                sizes.setdefault("head_dim", hidden // heads)
-        if sizes.get("family", "llama3") != "llama3":
-            sizes.setdefault("rope_theta", 10_000.0)
-        return sizes
-
-    @model_validator(mode="after")
-    def _possible(self) -> "ModelSettings":
-        problems = []
-        if self.path is not None:
-            extra = sorted(self.model_fields_set - {"path"})
-            if extra:
-                told = f"{', '.join(extra)}: has no effect beside path, whose config.json holds the sizes"
-                raise ValueError(told)
-            return self
-        if self.hidden_size % self.num_attention_heads and "head_dim" not in self.model_fields_set:
-            problems.append(
-                f"num_attention_heads: {self.num_attention_heads} heads do not divide hidden_size {self.hidden_size}; "
-                "change one, or give head_dim"
-            )
-        if self.head_dim % 2:
-            problems.append(f"head_dim: {self.head_dim} is odd; rotary embeddings turn pairs")
-        if self.num_attention_heads % self.num_key_value_heads:
-            problems.append(
-                f"num_key_value_heads: {self.num_key_value_heads} does not divide "
-                f"num_attention_heads {self.num_attention_heads}"
-            )
-        if self.family == "llama1" and self.num_key_value_heads != self.num_attention_heads:
-            problems.append("num_key_value_heads: llama1 shares no keys; choose family = 'llama2' or 'llama3'")
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
-
-
 class OptimizerSettings(Settings):
     """How gradients move the weights."""
 
@@ -233,7 +122,7 @@ Sources = Annotated[
     list[_Source],
     Field(min_length=1),
     BeforeValidator(
-        _as_sources,
+        as_sources,
         json_schema_input_type=str | DataSource | Annotated[list[str | DataSource], Field(min_length=1)],
     ),
 ]

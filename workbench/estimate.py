@@ -14,6 +14,8 @@ from workbench.config import Profile, StageSettings, TokenizerSettings
 from workbench.errors import DataError
 from workbench.machine import fast_at_bf16
 
+# By parameter: weights, gradients and AdamW's two memories in float32, and a copy of the weights in bf16.
+TRAINING_BYTES = 18
 PROGRAM_BYTES = 600_000_000  # torch and the program itself, resident on a CPU before any model
 BYTES_PER_TOKEN = 3.3  # of a small byte-level BPE on mixed text; only for lengths given in epochs
 # What training reaches, as a share of a bare float32 product in numpy, measured on CPUs without and with fast bf16.
@@ -41,22 +43,43 @@ class Sizes(Protocol):
     def head_dim(self) -> int: ...
     @property
     def tie_word_embeddings(self) -> bool: ...
+    @property
+    def qk_norm(self) -> bool: ...
+    @property
+    def num_experts(self) -> int | None: ...
+    @property
+    def num_experts_per_tok(self) -> int | None: ...
+    @property
+    def moe_intermediate_size(self) -> int | None: ...
+    @property
+    def shared_expert_intermediate_size(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Numbers of a model by part."""
+    """Numbers of a model by part.
+
+    Args:
+        feed_forward: experts and their routers included.
+        inactive: those of feed_forward in experts that a token does not visit.
+    """
 
     embeddings: int
     attention: int
     feed_forward: int
     norms: int
     head: int
+    inactive: int = 0
 
     @property
     def total(self) -> int:
         """All of them; a tied head is counted once, as an embedding."""
         return self.embeddings + self.attention + self.feed_forward + self.norms + self.head
+
+    @property
+    def active(self) -> int:
+        """Those that one token is computed with."""
+        return self.total - self.inactive
 
 
 @dataclass(frozen=True)
@@ -105,15 +128,22 @@ class Estimate:
 
 
 def count_parameters(sizes: Sizes, vocab_size: int) -> Parameters:
-    """The parameters of a LLaMA-style decoder by part."""
+    """The parameters of a decoder of any family by part."""
     hidden, layers = sizes.hidden_size, sizes.num_hidden_layers
     queries, keys = sizes.num_attention_heads * sizes.head_dim, sizes.num_key_value_heads * sizes.head_dim
+    experts, visited = sizes.num_experts or 0, sizes.num_experts_per_tok or 0
+    expert, shared = 3 * hidden * (sizes.moe_intermediate_size or 0), sizes.shared_expert_intermediate_size or 0
+    feed_forward = 3 * hidden * sizes.intermediate_size
+    if experts:
+        gate_of_shared = hidden if shared else 0
+        feed_forward = experts * (expert + hidden) + 3 * hidden * shared + gate_of_shared
     return Parameters(
         embeddings=vocab_size * hidden,
         attention=layers * hidden * (2 * queries + 2 * keys),
-        feed_forward=layers * 3 * hidden * sizes.intermediate_size,
-        norms=(2 * layers + 1) * hidden,
+        feed_forward=layers * feed_forward,
+        norms=(2 * layers + 1) * hidden + (2 * layers * sizes.head_dim if sizes.qk_norm else 0),
         head=0 if sizes.tie_word_embeddings else vocab_size * hidden,
+        inactive=layers * (experts - visited) * expert,
     )
 
 
@@ -123,7 +153,7 @@ def train_flops_per_token(sizes: Sizes, vocab_size: int, sequence_length: int) -
     Source: Kaplan et al. 2020, arXiv:2001.08361, section 2.1, with the output matrix counted and attention causal.
     """
     parts = count_parameters(sizes, vocab_size)
-    weights = parts.attention + parts.feed_forward + vocab_size * sizes.hidden_size
+    weights = parts.attention + parts.feed_forward - parts.inactive + vocab_size * sizes.hidden_size
     attention = sizes.num_hidden_layers * sizes.num_attention_heads * sizes.head_dim * sequence_length
     return 6.0 * weights + 6.0 * attention
 
@@ -136,7 +166,13 @@ def activation_bytes_per_token(sizes: Sizes, recomputed: bool = False) -> int:
     """
     keys = sizes.num_key_value_heads * sizes.head_dim
     queries = sizes.num_attention_heads * sizes.head_dim
-    block = 6 * sizes.hidden_size + 3 * queries + 4 * keys + 4 * sizes.intermediate_size
+    block = 6 * sizes.hidden_size + 3 * queries + 4 * keys + (queries + keys if sizes.qk_norm else 0)
+    visited = (sizes.num_experts_per_tok or 0) if sizes.num_experts else 0
+    if visited:  # a token is copied for each of its experts, and so is what they give
+        block += visited * (2 * sizes.hidden_size + 4 * (sizes.moe_intermediate_size or 0))
+        block += 4 * (sizes.shared_expert_intermediate_size or 0) + 4 * (sizes.num_experts or 0)
+    else:
+        block += 4 * sizes.intermediate_size
     if recomputed:
         return 4 * (sizes.num_hidden_layers * sizes.hidden_size + block + 4 * sizes.hidden_size)
     return 4 * (sizes.num_hidden_layers * block + 4 * sizes.hidden_size)
@@ -186,7 +222,7 @@ def estimate_profile(
     if memory > room:
         problems.append(
             f"memory: needs about {gigabytes(memory)}, {gigabytes(room)} are available; "
-            "lower micro_batch_size, sequence_length or the model's sizes"
+            f"lower micro_batch_size, sequence_length or the model's sizes{_size_that_fits(room, vocab_size)}"
         )
     if disk > free:
         problems.append(
@@ -232,6 +268,14 @@ def _stage(
         work = flops * RECOMPUTING if stage.gradient_checkpointing else flops
         seconds = work / speed + steps * -(-stage.batch_size // rows) * overhead
     return StageEstimate(stage.name, steps, tokens, flops, memory, fixed, disk, seconds)
+
+
+def _size_that_fits(room: int, vocab_size: int) -> str:
+    """Which model could be trained in `room` bytes, leaving half of it to its rows; empty where none could."""
+    millions = (room - PROGRAM_BYTES) // 2 // TRAINING_BYTES // 1_000_000
+    if millions < 1:
+        return ""
+    return f", to about {millions}M parameters (llm-workbench model sizes {millions}M --vocab-size {vocab_size})"
 
 
 def _data_tokens(stage: StageSettings) -> int | None:

@@ -1,42 +1,24 @@
-"""This model is the LLaMA that transformers knows, weights and numbers, in both directions."""
+"""These models are the ones that transformers knows, weights and numbers, in both directions."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from tests.model.foreign import CASES, foreign_model
 from workbench.model.kv_cache import KVCache
+from workbench.model.rotary import rotary_frequencies
 from workbench.model.transformer import Transformer
 from workbench.model.weights import load_model, save_model
 
 PROMPT = torch.tensor([[5, 17, 42, 8, 3]])
-CASES = [(4, False, 10_000.0), (2, True, 10_000.0), (1, True, 500_000.0)]  # llama1, llama2, llama3
 
 
-def foreign_model(kv_heads: int, tied: bool, theta: float) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=97,
-        hidden_size=48,
-        intermediate_size=80,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=64,
-        rope_parameters={"rope_type": "default", "rope_theta": theta},
-        tie_word_embeddings=tied,
-        initializer_range=0.1,
-        eos_token_id=None,
-        pad_token_id=None,
-    )
-    return LlamaForCausalLM(config).eval()
-
-
-@pytest.fixture(params=CASES, ids=["llama1", "llama2", "llama3"])
-def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LlamaForCausalLM, Transformer]:
+@pytest.fixture(params=CASES)
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[PreTrainedModel, Transformer]:
     """A random model of transformers, and what is loaded from the folder it saved."""
-    foreign = foreign_model(*request.param)
+    foreign = foreign_model(request.param)
     foreign.save_pretrained(tmp_path)
     return foreign, load_model(tmp_path)
 
@@ -83,14 +65,39 @@ def test_loss_and_gradients_are_those_of_transformers(pair, ids) -> None:
         assert torch.allclose(parameter.grad, gradients[name], atol=1e-5, rtol=1e-3), name
 
 
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_transformers_loads_what_is_saved_here(build, ids, tmp_path: Path, tied: bool, dtype: torch.dtype) -> None:
-    own = build(tie_word_embeddings=tied, rope_theta=500_000.0)
-    save_model(own, tmp_path, dtype)
-    foreign, report = LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, output_loading_info=True)
+def test_transformers_loads_what_is_saved_here(pair, ids, tmp_path: Path) -> None:
+    _, own = pair
+    save_model(own, tmp_path / "own")
+    again, report = AutoModelForCausalLM.from_pretrained(tmp_path / "own", output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
+    with torch.no_grad():
+        assert (again(ids).logits - own(ids)).abs().max() < 1e-4
+
+
+def test_a_saved_model_is_the_same_model(pair, tmp_path: Path) -> None:
+    _, own = pair
+    save_model(own, tmp_path / "own")
+    again = load_model(tmp_path / "own")
+    assert again.config == own.config
+    for (name, one), (_, other) in zip(own.named_parameters(), again.named_parameters(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_rotary_frequencies_are_those_of_transformers(pair) -> None:
+    foreign, own = pair
+    theirs = foreign.model.rotary_emb
+    frequencies, length = rotary_frequencies(own.config)
+    assert torch.allclose(frequencies, theirs.inv_freq, rtol=1e-5)
+    assert length == pytest.approx(theirs.attention_scaling, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_made_here_is_loaded_by_transformers(build, ids, tmp_path: Path, tied: bool, dtype) -> None:
+    own = build(tie_word_embeddings=tied, rope_theta=500_000.0)
+    save_model(own, tmp_path, dtype)
+    foreign = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     again = load_model(tmp_path)
     with torch.no_grad():
         assert (foreign(ids).logits - again(ids)).abs().max() < 1e-4

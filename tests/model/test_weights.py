@@ -3,6 +3,7 @@
 import json
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from workbench.errors import ModelError
-from workbench.model.configuration import ModelConfig, load_config
+from workbench.model.configuration import ModelConfig, RopeScaling, load_config
 from workbench.model.transformer import Transformer
 from workbench.model.weights import load_model, save_model
 
@@ -129,8 +130,16 @@ def test_weights_that_do_not_fit_are_refused(directory: Path, change, message: s
     ("values", "message"),
     [
         ({"model_type": "qwen2"}, "model_type is 'qwen2'"),
-        ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "rope scaling of type 'llama3'"),
-        ({"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}}, "rope scaling of type 'linear'"),
+        ({"model_type": ["llama"]}, "model_type is"),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 8.0}}, "rope scaling of type 'dynamic'"),
+        ({"rope_parameters": {"rope_type": ["yarn"]}}, "rope scaling of type"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "'llama3' does not say low_freq_factor"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "'linear' does not say factor"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "mscale": 1.0}}, "mscale of rope scaling 'yarn'"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": "2"}}, "rope_parameters.factor is '2', not a positive"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "truncate": 2}}, "truncate is 2, not true or false"),
+        ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ({"model_type": "qwen3", "use_sliding_window": True}, "use_sliding_window"),
         ({"attention_bias": True}, "attention_bias"),
         ({"mlp_bias": True}, "mlp_bias"),
         ({"hidden_act": "gelu"}, "'gelu'"),
@@ -194,6 +203,26 @@ def test_both_spellings_of_the_rotary_base_are_read_and_written(small: ModelConf
     assert values["rope_theta"] == values["rope_parameters"]["rope_theta"] == 5e5
     values = ModelConfig.from_dict({**small.to_dict(), "rope_theta": None, "rope_parameters": {"rope_theta": 7e5}})
     assert values.rope_theta == 7e5
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        RopeScaling("linear", 2.0),
+        RopeScaling("llama3", 4.0, 16, low_freq_factor=1.0, high_freq_factor=4.0),
+        RopeScaling("yarn", 4.0, 16, beta_fast=32.0, beta_slow=1.0, attention_factor=1.1, truncate=False),
+    ],
+)
+def test_every_rope_scaling_is_written_as_both_versions_of_transformers_read_it(small, scaling: RopeScaling) -> None:
+    values = replace(small, rope_scaling=scaling).to_dict()
+    for left_out in ("rope_parameters", "rope_scaling"):
+        assert ModelConfig.from_dict({**values, left_out: None}).rope_scaling == scaling
+
+
+def test_a_scaling_without_its_original_context_stretches_the_whole_one(small: ModelConfig) -> None:
+    rope = {"rope_type": "yarn", "factor": 4.0}
+    config = ModelConfig.from_dict({**small.to_dict(), "rope_parameters": rope})
+    assert config.rope_scaling == RopeScaling("yarn", 4.0, original_max_position_embeddings=64)
 
 
 def test_several_end_tokens_survive(small: ModelConfig) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.control import MAX_LEARNING_RATE
 
+FAMILIES = ("llama1", "llama2", "llama3", "qwen3", "moe", "moe-shared")  # as workbench.model_settings has them
 DEFAULT_WORKSPACE = "runs"
 
 _EPILOGUE = """\
@@ -78,6 +79,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_profile_commands(commands)
     _add_data_commands(commands)
     _add_benchmarks(commands)
+    _add_sizes(commands)
     _add(commands, "locate", "workbench_command:locate", "print the folders that are used", workspace=True)
     return parser
 
@@ -177,6 +179,22 @@ def _add_benchmarks(commands: Any) -> None:
     kernels.add_argument("--json", action="store_true", help="as JSON")
 
 
+def _add_sizes(commands: Any) -> None:
+    model = commands.add_parser(
+        "model", help="sizes: for a budget, and of published models", allow_abbrev=False
+    )
+    actions = model.add_subparsers(title="commands", metavar="WHAT", required=True)
+    sizes = _add(actions, "sizes", "size_commands:sizes", "models of about so many parameters, and what each costs")
+    sizes.add_argument("parameters", type=_amount, metavar="N", help="parameters in all: 30M, 1.1B, 500k")
+    sizes.add_argument("--family", choices=FAMILIES, default="llama3", help="llama3 when absent")
+    sizes.add_argument("--vocab-size", type=_positive, metavar="N", help="tokens; the default tokenizer's when absent")
+    sizes.add_argument("--experts", type=_positive, metavar="N", help="experts of a layer, for moe and moe-shared")
+    sizes.add_argument("--untied", action="store_true", help="an output matrix of its own")
+    sizes.add_argument("--json", action="store_true", help="as one JSON array")
+    presets = _add(actions, "presets", "size_commands:presets", "published models that profiles can name as preset")
+    presets.add_argument("--json", action="store_true", help="as one JSON array")
+
+
 def _add(commands: Any, name: str, command: str, text: str, workspace: bool = False) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(command=command)
@@ -230,6 +248,17 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _amount(text: str) -> int:
+    number, letter = (text[:-1], text[-1].lower()) if text[-1:].lower() in ("k", "m", "b", "g") else (text, "")
+    try:
+        value = float(number) * {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}[letter]
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 1e13:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of parameters; write 30M, 1.1B or 500k")
+    return round(value)
 
 
 def _learning_rate(text: str) -> float:

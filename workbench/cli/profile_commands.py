@@ -62,7 +62,8 @@ def check(arguments: argparse.Namespace) -> int:
     else:
         estimate = estimate_profile(profile, workspace)
     if arguments.json:
-        values = {**dataclasses.asdict(estimate), "parameters": estimate.parameters.total, "seconds": estimate.seconds}
+        counted = {"parameters": estimate.parameters.total, "active_parameters": estimate.parameters.active}
+        values = {**dataclasses.asdict(estimate), **counted, "seconds": estimate.seconds}
         print(json.dumps(values, indent=1, ensure_ascii=False))
     else:
         print(describe(estimate))
@@ -90,12 +91,18 @@ def describe(estimate: "Estimate") -> str:
         time = "-" if stage.seconds is None else f"~ {duration(stage.seconds)}"
         rows.append((stage.stage, steps, tokens, size(stage.memory_bytes), size(stage.disk_bytes), time))
     totals = [
-        ("parameters", f"{estimate.parameters.total:,}"),
+        ("parameters", _parameters(estimate)),
         ("memory", f"{size(estimate.memory_bytes)} of {size(estimate.memory_available_bytes)} available"),
         ("disk", f"{size(estimate.disk_bytes)} of {size(estimate.disk_free_bytes)} free"),
         ("training time", f"about {duration(estimate.seconds)}" if estimate.seconds is not None else "-"),
     ]
     return f"{table(rows, right=(1, 2, 3, 4, 5))}\n\n{table(totals)}"
+
+
+def _parameters(estimate: "Estimate") -> str:
+    parts = estimate.parameters
+    active = f", of which a token visits {parts.active:,}" if parts.inactive else ""
+    return f"{parts.total:,}{active}"
 
 
 def _names_others(profile: "Profile") -> bool:

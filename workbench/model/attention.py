@@ -1,6 +1,7 @@
 """Attention: every token looks back at the tokens before it.
 
-Source: grouped queries, Ainslie et al. 2023, arXiv:2305.13245.
+Source: grouped queries, Ainslie et al. 2023, arXiv:2305.13245; normed queries and keys, Henry et al. 2020,
+arXiv:2010.04245, as Qwen3 has them (arXiv:2505.09388).
 """
 
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 import workbench_kernels
 from workbench.model.configuration import ModelConfig
 from workbench.model.kv_cache import KVCache
+from workbench.model.norm import RMSNorm
 
 
 class Attention(nn.Module):
@@ -23,6 +25,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
         self.o_proj = nn.Linear(query_size, config.hidden_size, bias=False)
+        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
 
     def forward(
         self,
@@ -36,7 +40,11 @@ class Attention(nn.Module):
         q = self.q_proj(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)  # (batch, heads, seq, head_dim)
         k = self.k_proj(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)  # (batch, kv_heads, seq, head_dim)
         v = self.v_proj(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)
-        q, k = workbench_kernels.apply_rotary(q, k, *rotary)
+        if self.q_norm is None or self.k_norm is None:
+            q, k = workbench_kernels.apply_rotary(q, k, *rotary)
+        else:
+            norms = self.q_norm.weight, self.k_norm.weight
+            q, k = workbench_kernels.qk_norm_rotary(q, k, *norms, *rotary, self.q_norm.eps)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         out = workbench_kernels.attention(q, k, v, document_starts=documents)

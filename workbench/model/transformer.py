@@ -1,4 +1,4 @@
-"""The LLaMA decoder, from token ids to logits, on one page (Touvron et al. 2023, arXiv:2302.13971).
+"""The decoder of LLaMA and Qwen3, from token ids to logits, on one page (Touvron et al. 2023, arXiv:2302.13971).
 
 Modules carry Hugging Face's parameter names, so that loading and saving weights renames nothing.
 """
@@ -12,20 +12,8 @@ from workbench.model.attention import Attention
 from workbench.model.configuration import ModelConfig
 from workbench.model.feed_forward import FeedForward
 from workbench.model.kv_cache import KVCache
+from workbench.model.norm import RMSNorm
 from workbench.model.rotary import RotaryTables
-
-
-class RMSNorm(nn.Module):
-    """Each token's vector at unit root mean square, times a learned weight."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(config.hidden_size))
-        self.eps = config.rms_norm_eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x and the result: (..., hidden_size)."""
-        return workbench_kernels.rms_norm(x, self.weight, self.eps)
 
 
 class Block(nn.Module):
@@ -33,9 +21,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = RMSNorm(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
     def forward(
@@ -46,8 +34,9 @@ class Block(nn.Module):
         cache: KVCache | None,
     ) -> Tensor:
         """x and the result: (batch, seq, hidden_size)."""
-        x = x + self.self_attn(self.input_layernorm(x), rotary, documents, cache)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        attended = self.self_attn(self.input_layernorm(x), rotary, documents, cache)
+        normed, x = self.post_attention_layernorm.of_sum(attended, x)
+        return x + self.mlp(normed)
 
 
 class Decoder(nn.Module):
@@ -57,7 +46,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config)
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = RotaryTables(config)
         self.recompute_activations = False
 

@@ -98,7 +98,7 @@ async def test_what_is_typed_in_the_form_changes_the_text_and_nothing_else(
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(app, pilot, wait_until, small)
-        await pilot.press("j", "j", "enter", "down", "down")  # run, tokenizer, model; path, family, hidden_size
+        await pilot.press("j", "j", "enter", "down", "down", "down")  # run, tokenizer, model; its fourth field
         await pilot.press("ctrl+u", *"128")
         await settled(screen, pilot, wait_until)
         assert text(screen) == SMALL.replace("hidden_size = 64", "hidden_size = 128")
@@ -164,7 +164,7 @@ async def test_f8_lets_the_default_hold(workbench: MakeApp, wait_until: Wait, sm
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(app, pilot, wait_until, small)
-        await pilot.press("j", "j", "enter", "down", "down", "f8")
+        await pilot.press("j", "j", "enter", "down", "down", "down", "f8")
         await settled(screen, pilot, wait_until)
         assert "hidden_size" not in text(screen)
         assert control(screen, "hidden_size").value == ""
@@ -176,7 +176,7 @@ async def test_undo_takes_form_and_text_edits_back_in_their_order(
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(app, pilot, wait_until, small)
-        await pilot.press("j", "j", "enter", "down", "down", "ctrl+u", *"128", "f3", *"# x")
+        await pilot.press("j", "j", "enter", "down", "down", "down", "ctrl+u", *"128", "f3", *"# x")
         await settled(screen, pilot, wait_until)
         assert "# x" in text(screen) and "128" in text(screen)
         await pilot.press("ctrl+z")
@@ -279,7 +279,7 @@ async def test_saving_writes_the_file_and_leaving_asks_only_before(
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(app, pilot, wait_until, small)
-        await pilot.press("j", "j", "enter", "down", "down", "ctrl+u", *"32", "ctrl+q")
+        await pilot.press("j", "j", "enter", "down", "down", "down", "ctrl+u", *"32", "ctrl+q")
         await wait_until(pilot, lambda: isinstance(app.screen, ConfirmModal))
         await pilot.press("escape", "ctrl+s")
         await wait_until(pilot, lambda: "hidden_size = 32  # narrow" in small.read_text(encoding="utf-8"))
@@ -293,7 +293,7 @@ async def test_a_file_changed_by_another_program_is_not_overwritten_unasked(
     async with app.run_test(size=(120, 36)) as pilot:
         await opened(app, pilot, wait_until, small)
         small.write_text("# other", encoding="utf-8")
-        await pilot.press("j", "j", "enter", "down", "down", "ctrl+u", *"32", "ctrl+s")
+        await pilot.press("j", "j", "enter", "down", "down", "down", "ctrl+u", *"32", "ctrl+s")
         await wait_until(pilot, lambda: isinstance(app.screen, ConfirmModal))
         await pilot.press("n")
         await pilot.pause()
@@ -318,7 +318,7 @@ async def test_f5_runs_the_unsaved_edits_as_they_stand(
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         await opened(app, pilot, wait_until, small)
-        await pilot.press("j", "j", "enter", "down", "down", "ctrl+u", *"32", "f5")
+        await pilot.press("j", "j", "enter", "down", "down", "down", "ctrl+u", *"32", "f5")
         await wait_until(pilot, lambda: bool(requests))
         assert requests[0].name == "small"
         assert requests[0].profile is not None and requests[0].profile.model.hidden_size == 32
@@ -344,7 +344,7 @@ async def test_f6_shows_what_was_changed(
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         await opened(app, pilot, wait_until, small)
-        await pilot.press("j", "j", "enter", "down", "down", "ctrl+u", *"32", "f6")
+        await pilot.press("j", "j", "enter", "down", "down", "down", "ctrl+u", *"32", "f6")
         await wait_until(pilot, lambda: isinstance(app.screen, DiffModal))
         await pilot.pause(0.2)
         assert "-hidden_size = 64  # narrow" in screen_text(app) and "+hidden_size = 32  # narrow" in screen_text(app)
@@ -395,7 +395,7 @@ async def test_keys_faster_than_the_screen_are_not_lost(workbench: MakeApp, wait
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(app, pilot, wait_until, small)
-        await pilot.press("j", "j", "enter", "down", "down", "ctrl+u")
+        await pilot.press("j", "j", "enter", "down", "down", "down", "ctrl+u")
         for key in "1234":
             app.simulate_key(key)  # all of them before anything is drawn
         await settled(screen, pilot, wait_until)

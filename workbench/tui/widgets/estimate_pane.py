@@ -36,10 +36,12 @@ def _parts(estimate: Estimate) -> list[Figure]:
     named = {
         "embeddings": parts.embeddings,
         "attention": parts.attention,
-        "mlp": parts.feed_forward,
+        "experts" if parts.inactive else "mlp": parts.feed_forward,
         "head": parts.head,
     }
     lines = [Figure(f"  {name}", count(number)) for name, number in named.items() if number]
+    if parts.inactive:
+        lines.append(Figure("  active", count(parts.active), note="by token"))
     return [Figure("parameters", f"{parts.total:,}"), *lines]
 
 

@@ -330,6 +330,8 @@ class ProfileScreen(WorkbenchScreen):
     def _looked(self, draft: ProfileDraft, version: int, found: Examination) -> None:
         if draft is not self.draft or version != draft.version or not self.is_attached:
             return
+        if not self.query(ProblemList):  # the workbench is closing: a screen's widgets leave before it does
+            return
         self.examination, self._examined = found, (draft, version)
         self.values = found.values or self.values  # while something is wrong, what held before it was
         estimate = found.estimate

@@ -274,7 +274,8 @@ class Scored(Event):
     """A stage's model was scored on held-out questions or other measures.
 
     Args:
-        scores: metric to value, such as `exact_match` and `exact_match.en`, each between 0 and 1.
+        scores: metric to value, such as `exact_match` and `exact_match.en`: shares between 0 and 1, but for
+            `perplexity`, `bits_per_byte` and `tokens_per_second_...`.
     """
 
     stage: str

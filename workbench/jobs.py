@@ -227,7 +227,8 @@ class Job:
         self, setting: Setting, stage: StageSettings, parent: Parent, data: StageData, resolved: dict[str, Any]
     ) -> Parent | None:
         """Do a stage, or find it done; None when stopped."""
-        evaluation = Evaluation(setting, stage)
+        kinds = {stage.kind, *(each["kind"] for each in parent.stages)}
+        evaluation = Evaluation(setting, stage, chat=parent.base is not None or kinds != {"pretrain"})
         result = finished_result(setting, stage, parent, data)
         if result is not None:
             self.emitter.emit(events.StageSkipped(stage=stage.name, reason="already done with the same inputs"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.evaluation.curve import loss_curve
 from workbench.evaluation.run_facts import Record, RunFacts, StageFacts
+from workbench.narration import score
 
 # What of each kind is shown; the files in the run directory hold all.
 SHOWN_PROMPTS = 4
@@ -20,6 +21,14 @@ _TITLES = {
     "val_perplexity": "perplexity",
     "val_bits_per_byte": "bits per byte",
     "exact_match": "right answers",
+    "choice_accuracy": "right choices",
+    "choice_accuracy_by_length": "right choices, by length",
+    "repetition": "repeated 4-grams",
+    "distinct_1": "different tokens",
+    "distinct_2": "different pairs",
+    "distinct_3": "different triples",
+    "tokens_per_second_read": "tokens/s read",
+    "tokens_per_second_written": "tokens/s written",
 }
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!~&$])")
 _BACKTICKS = re.compile(r"`+")
@@ -248,9 +257,7 @@ def _title(measure: str) -> str:
 
 
 def _measured(measure: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.3f}" if measure.startswith("val_") else f"{value:.1%}"
+    return "–" if value is None else score(measure, value)
 
 
 def duration(seconds: float) -> str:

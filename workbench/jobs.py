@@ -259,6 +259,7 @@ class Job:
                 after=result.after,
             )
         )
+        write_report(self.directory.path)
         return self._as_parent(stage, parent, result)
 
     def _as_parent(self, stage: StageSettings, parent: Parent, result: StageResult) -> Parent:
@@ -332,6 +333,7 @@ class Job:
 
     def _stopped(self, stage: str, step: int, start: float) -> RunOutcome:
         self.emitter.emit(events.RunStopped(run=self.directory.name, stage=stage, step=step))
+        write_report(self.directory.path)
         return RunOutcome("stopped", self.directory.path, {}, time.monotonic() - start)
 
     @contextlib.contextmanager

@@ -232,7 +232,7 @@ def test_the_suite_of_the_profile_measures_each_stage(folder: Path) -> None:
     for name in ("choices.jsonl", "continuations.jsonl"):
         assert (stage / name).read_text("utf-8").strip()
     card = (folder / "runs/measured/report.md").read_text("utf-8")
-    assert "| right choices |" in card and "tokens/s written" in card
+    assert "| right choices |" in card and "| perplexity on files |" in card and "tokens/s written" in card
 
 
 @pytest.mark.parametrize(

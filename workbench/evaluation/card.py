@@ -21,6 +21,8 @@ _TITLES = {
     "val_loss": "validation loss",
     "val_perplexity": "perplexity",
     "val_bits_per_byte": "bits per byte",
+    "perplexity": "perplexity on files",
+    "bits_per_byte": "bits per byte on files",
     "exact_match": "right answers",
     "choice_accuracy": "right choices",
     "choice_accuracy_by_length": "right choices, by length",

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from workbench import events
-from workbench.errors import ProfileError
+from workbench.errors import DataError, ProfileError
 from workbench.jobs import Job
 from workbench.profile import read_profile
 from workbench.runs.metrics import read_metrics
@@ -183,3 +183,67 @@ def test_the_report_tells_the_mixture(folder: Path) -> None:
     run(folder, "mixed", MIXED)
     report = (folder / "runs/mixed/report.md").read_text("utf-8")
     assert "75% from counting.jsonl, seen " in report and "25% from naming.jsonl, seen " in report
+
+
+def test_each_finished_or_stopped_stage_leaves_a_report(folder: Path) -> None:
+    """The report is there as soon as a stage is over, not only at the run's end."""
+    (folder / "mine.toml").write_text(
+        PROFILE
+        + '[[stage]]\nname = "more"\nkind = "pretrain"\ndata = "naming.jsonl"\nsequence_length = 32\n'
+        + "steps = 4\nlog_every = 1\nbatch_size = 4\n",
+        encoding="utf-8",
+    )
+    seen: list[str] = []
+    emitter = events.Emitter()
+    report = folder / "runs/staged/report.md"
+    emitter.subscribe(
+        lambda event: (
+            seen.append(report.read_text("utf-8"))
+            if isinstance(event, events.StageStarted) and event.stage == "more"
+            else None
+        )
+    )
+    job = Job(read_profile(str(folder / "mine.toml")), workspace=folder / "runs", name="staged", emitter=emitter)
+    emitter.subscribe(
+        lambda event: (
+            job.control.stop() if isinstance(event, events.StepFinished) and event.stage == "more" else None
+        )
+    )
+    job.run()
+    assert len(seen) == 1 and "| pretrain | pretrain | 8 |" in seen[0]
+    assert "more (unfinished)" in report.read_text("utf-8")
+
+
+def test_the_suite_of_the_profile_measures_each_stage(folder: Path) -> None:
+    write(folder / "held-out.jsonl", ["The number 7 follows 6.", "The number 9 follows 8."])
+    rows = [{"question": "The number 5 follows", "choices": ["4.", "red."], "answer": "4."}]
+    (folder / "choices.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "mine.toml").write_text(
+        PROFILE
+        + '[evaluate]\nperplexity = "held-out.jsonl"\nchoices = "choices.jsonl"\nprompts = ["The number"]\n'
+        + "prompt_tokens = 8\nthroughput = true\nbatch_size = 2\n",
+        encoding="utf-8",
+    )
+    run(folder, "measured")
+    stage = folder / "runs/measured/pretrain"
+    after = json.loads((stage / "result.json").read_text("utf-8"))["after"]
+    assert {"perplexity", "bits_per_byte", "choice_accuracy", "repetition", "tokens_per_second_written"} <= set(after)
+    assert 1 < after["perplexity"] < 272
+    for name in ("choices.jsonl", "continuations.jsonl"):
+        assert (stage / name).read_text("utf-8").strip()
+    card = (folder / "runs/measured/report.md").read_text("utf-8")
+    assert "| right choices |" in card and "| perplexity on files |" in card and "tokens/s written" in card
+
+
+@pytest.mark.parametrize(
+    ("key", "rows", "told"),
+    [
+        ("choices", [{"question": "?", "choices": ["a"], "answer": "a"}], "two texts or more"),
+        ("perplexity", [{"prompt": "a", "chosen": "b", "rejected": "c"}], "holds preferences"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_before_training(folder: Path, key: str, rows: list[Any], told: str) -> None:
+    (folder / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(DataError, match=told):
+        run(folder, "bad", f"evaluate.{key}=bad.jsonl")
+    assert not (folder / "runs/bad").exists()

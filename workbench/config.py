@@ -251,6 +251,18 @@ class EvaluateSettings(Settings):
 
     questions: Files = []
     """Files of {"question", "answer", "language"} whose answers must be met exactly."""
+    perplexity: Files = []
+    """Files of texts or conversations whose tokens are predicted: perplexity and bits per byte."""
+    choices: Files = []
+    """Files of {"question", "choices", "answer"} whose likeliest choice must be the answer."""
+    prompts: list[str] = []
+    """Texts to go on with, or to answer after sft: how much the likeliest continuations repeat themselves."""
+    prompt_tokens: PositiveInt = 128
+    """Length of such a continuation in tokens, at most."""
+    throughput: bool = False
+    """Measure how many tokens a second are read and written."""
+    batch_size: Annotated[WholeNumber, Field(gt=0, le=4096)] = 32
+    """Texts computed at once; the scores do not depend on it."""
     stages: list[str] = []
     """Stages to measure before and after; every stage when empty."""
     max_new_tokens: PositiveInt = 32

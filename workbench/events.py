@@ -159,6 +159,7 @@ class StepFinished(Event):
         grad_norm: before clipping.
         mfu: share of the device's measured matrix speed that the model's own arithmetic uses; None where unknown.
         eta_seconds: to the end of the stage.
+        utilisation: share of the device's time that it worked since the last report; None where unknown.
     """
 
     stage: str
@@ -173,6 +174,7 @@ class StepFinished(Event):
     mfu: float | None
     memory_bytes: int
     eta_seconds: float
+    utilisation: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +276,8 @@ class Scored(Event):
     """A stage's model was scored on held-out questions or other measures.
 
     Args:
-        scores: metric to value, such as `exact_match` and `exact_match.en`, each between 0 and 1.
+        scores: metric to value, such as `exact_match` and `exact_match.en`: shares between 0 and 1, but for
+            `perplexity`, `bits_per_byte` and `tokens_per_second_...`.
     """
 
     stage: str

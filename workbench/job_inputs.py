@@ -4,6 +4,8 @@ from pathlib import Path
 
 from workbench.config import Profile
 from workbench.errors import ModelError
+from workbench.evaluation.file_perplexity import check_measurable
+from workbench.evaluation.multiple_choice import read_choices
 from workbench.evaluation.suite import read_questions
 from workbench.job_data import check_data, data_files
 from workbench.job_sizes import tokenizer_origin
@@ -36,6 +38,10 @@ def check_inputs(profile: Profile) -> None:
     _check_tokenizers(profile, {stage.from_ for stage in profile.stage if stage.from_ not in (None, *models)})
     for file in data_files(profile.evaluate.questions):
         read_questions(file)
+    for file in data_files(profile.evaluate.choices):
+        read_choices(file)
+    for file in data_files(profile.evaluate.perplexity):
+        check_measurable(file)
 
 
 def _check_tokenizers(profile: Profile, starts: set[str | None]) -> None:

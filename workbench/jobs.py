@@ -227,7 +227,8 @@ class Job:
         self, setting: Setting, stage: StageSettings, parent: Parent, data: StageData, resolved: dict[str, Any]
     ) -> Parent | None:
         """Do a stage, or find it done; None when stopped."""
-        evaluation = Evaluation(setting, stage)
+        kinds = {stage.kind, *(each["kind"] for each in parent.stages)}
+        evaluation = Evaluation(setting, stage, chat=parent.base is not None or kinds != {"pretrain"})
         result = finished_result(setting, stage, parent, data)
         if result is not None:
             self.emitter.emit(events.StageSkipped(stage=stage.name, reason="already done with the same inputs"))
@@ -258,6 +259,7 @@ class Job:
                 after=result.after,
             )
         )
+        write_report(self.directory.path)
         return self._as_parent(stage, parent, result)
 
     def _as_parent(self, stage: StageSettings, parent: Parent, result: StageResult) -> Parent:
@@ -331,6 +333,7 @@ class Job:
 
     def _stopped(self, stage: str, step: int, start: float) -> RunOutcome:
         self.emitter.emit(events.RunStopped(run=self.directory.name, stage=stage, step=step))
+        write_report(self.directory.path)
         return RunOutcome("stopped", self.directory.path, {}, time.monotonic() - start)
 
     @contextlib.contextmanager

@@ -10,6 +10,9 @@ from workbench import events
 Tone = Literal["plain", "good", "warning", "error", "quiet"]
 
 
+_NO_SHARES = ("loss", "val_", "perplexity", "bits_per_byte")  # measures that may lie between 0 and 1 by chance
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of a run's log. `text` is data, never markup."""
@@ -77,6 +80,16 @@ def rate(value: float | None) -> str:
         return "-"
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     return f"{mantissa}e{int(exponent)}" if value else "0"
+
+
+def score(name: str, value: float | None) -> str:
+    """A measure: a share in percent, a loss or a speed as it is; a dash where there is none."""
+    if value is None:
+        return "-"
+    if name.startswith("tokens_per_second"):
+        return f"{value:,.0f}"
+    is_share = not name.startswith(_NO_SHARES) and 0 <= value <= 1
+    return f"{value:.1%}" if is_share else figure(value)
 
 
 @singledispatch
@@ -182,7 +195,7 @@ def _(event: events.StageFinished) -> Line:
 
 @narrate.register
 def _(event: events.Scored) -> Line:
-    scores = "  ".join(f"{name} {value:.1%}" for name, value in event.scores.items())
+    scores = "  ".join(f"{name} {score(name, value)}" for name, value in event.scores.items())
     return Line(event.at, "score", f"{event.stage}: {scores}", "good")
 
 

@@ -16,6 +16,7 @@ from workbench.bundled import find_data, profiles_folder
 from workbench.config import PARTS_ONLY, DataSource, ModelSettings, Profile, StageSettings, TokenizerSettings
 from workbench.errors import DataError, ProfileError, UsageError
 
+EVALUATED_FILES = ("questions", "perplexity", "choices")  # keys of [evaluate] that name files
 PLACEHOLDER = __file__  # a file that is there, in place of data that a broken profile does not name
 
 
@@ -176,8 +177,8 @@ def with_files_found(profile: Profile, where: str, folder: Path) -> Profile:
         }
     )
     model = profile.model.model_copy(update={"path": model_directory("model.path", profile.model.path)})
-    questions = found("evaluate.questions", profile.evaluate.questions)
-    evaluate = profile.evaluate.model_copy(update={"questions": questions})
+    measured = {key: found(f"evaluate.{key}", getattr(profile.evaluate, key)) for key in EVALUATED_FILES}
+    evaluate = profile.evaluate.model_copy(update=measured)
     if problems:
         raise ProfileError(where, problems)
     return profile.model_copy(update={"stage": stages, "tokenizer": tokenizer, "model": model, "evaluate": evaluate})

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from workbench.cli.summary import Summary, measure, run_argument
+from workbench.cli.summary import Summary, run_argument
 from workbench.events import RunFinished, RunStarted, SampleMade, StageFinished
+from workbench.narration import score
 from workbench.runs.store import RunDirectory, create_run
 
 
@@ -75,6 +76,8 @@ def test_nothing_is_shown_of_a_run_that_came_to_no_end() -> None:
 
 
 def test_losses_below_one_are_not_taken_for_shares() -> None:
-    assert measure("val_loss", {"val_loss": 0.5}) == "0.500"
-    assert measure("exact_match", {"exact_match": 0.5}) == "50.0%"
-    assert measure("exact_match", {}) == "-"
+    assert score("val_loss", 0.5) == "0.500"
+    assert score("bits_per_byte", 0.9) == "0.900"
+    assert score("tokens_per_second_read", 12345.6) == "12,346"
+    assert score("exact_match", 0.5) == "50.0%"
+    assert score("exact_match", None) == "-"

@@ -311,3 +311,52 @@ def test_escaped_text_is_one_line_without_markup() -> None:
 )
 def test_durations_are_told_for_people(seconds: float, told: str) -> None:
     assert duration(seconds) == told
+
+
+def test_the_change_of_each_measure_is_told(tmp_path: Path) -> None:
+    card, _ = report_of(complete_run(tmp_path / "world"))
+    assert "| sft | right answers | 1.0% | 90.0% | +89.0 points |" in card
+    assert "| pretrain | validation loss | 5.700 | 1.250 | -78.1% |" in card
+
+
+def test_what_was_recorded_is_drawn_and_what_never_moved_is_not(tmp_path: Path) -> None:
+    directory = complete_run(tmp_path / "world")
+    metrics = directory / "pretrain" / "metrics.jsonl"
+    records = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    for record_ in records:
+        step = record_["step"]
+        record_ |= {"learning_rate": 1e-3 / (step + 1), "grad_norm": 5.0 - step / 20, "utilisation": 0.5 + step / 100}
+        record_ |= {"expert_load": [[0.25, 0.25, 0.25, 0.25], [0.7, 0.1, 0.1, 0.1]]}
+        record_ |= {"val_perplexity": 9.0 - step / 10} if "val_loss" in record_ else {}
+    metrics.write_text("".join(json.dumps(each) + "\n" for each in records), encoding="utf-8")
+    card, _ = report_of(directory)
+    pretrain, sft = card.split("## Stage pretrain")[1].split("## Stage sft")
+    for legend in ("Learning rate", "Gradient norm", "Utilisation of the device", "Validation perplexity"):
+        assert legend in pretrain and legend not in sft, legend
+    assert "Load of each expert at step 40" in pretrain and "layer   1  █▂▂▂  10.0% to 70.0%" in pretrain
+    assert "| pretrain | pretrain | 40 | 4,000 | 38.0 s | 105 | 200 MiB | 70% | – |" in card
+
+
+@pytest.mark.parametrize("load", ["x", [], [[]], [["x"]], [[None, 0.5]], 3, {"a": 1}])
+def test_a_damaged_load_breaks_no_report(tmp_path: Path, load: Any) -> None:
+    directory = complete_run(tmp_path / "world")
+    path = directory / "pretrain" / "metrics.jsonl"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": 41, "expert_load": load, "learning_rate": "fast"}) + "\n")
+    card, _ = report_of(directory)
+    outside_fences(card)
+
+
+def test_how_a_stage_was_trained_is_told_from_its_settings(tmp_path: Path) -> None:
+    directory = complete_run(tmp_path / "world")
+    settings = (
+        'batch_size = 8\nsequence_length = 64\nlearning_rate = 0.002\nschedule = "wsd"\nwarmup = 5\nema = 0.99\n'
+        'result = "best"\n[stage.optimizer]\nname = "muon"\nstate = "int8"\n'
+    )
+    (directory / "profile.toml").write_text(PROFILE + settings, encoding="utf-8")
+    card, _ = report_of(directory)
+    told = card.split("## Stage sft")[1].split("\n\n")[1]
+    assert told == (
+        "123,456 of 123,456 parameters trained; 8 rows of 64 tokens a step; muon with state in int8; "
+        "learning rate 0.002, wsd, warmup 5; moving average of 0.99; the weights are those of the best validation."
+    )

@@ -124,6 +124,7 @@ def test_a_report_and_its_validation_are_one_object(run: RunDirectory) -> None:
         "tokens_per_second",
         "mfu",
         "memory_bytes",
+        "utilisation",
     }
     assert set(records[1]) - set(records[0]) == {"val_loss", "val_perplexity", "val_bits_per_byte"}
 

@@ -128,9 +128,36 @@ def _add_model_commands(commands: Any) -> None:
     sample.add_argument("--json", action="store_true", help="one JSON object a line")
     _add_sampling(sample)
 
+    _add_evaluation(commands)
+
     importing = _add(commands, "import", "model_commands:import_model", "bring a model of others here")
     importing.add_argument("source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, or a file")
     importing.add_argument("--out", metavar="DIR", help="where to put it; the models folder when absent")
+
+
+def _add_evaluation(commands: Any) -> None:
+    measuring = _add(commands, "eval", "eval_commands:evaluate", "measure a model", workspace=True)
+    measuring.epilog = "without a measure, those of the [evaluate] table of the model's run are taken"
+    measuring.add_argument("model", metavar="RUN|DIR")
+    _add_checkpoint(measuring)
+    measures = measuring.add_argument_group("measures", "each may be repeated; files as profiles name data")
+    files: dict[str, Any] = {"action": "append", "default": [], "metavar": "FILE"}
+    measures.add_argument("--perplexity", **files, help="predict texts or conversations: perplexity, bits per byte")
+    measures.add_argument("--choices", **files, help='JSONL of {"question", "choices", "answer"}, by likelihood')
+    measures.add_argument("--questions", **files, help='JSONL of {"question", "answer"}, answered exactly')
+    measures.add_argument(
+        "--prompt", dest="prompts", action="append", default=[], metavar="TEXT", help="go on with it: repetition"
+    )
+    measures.add_argument("--throughput", action="store_true", help="tokens by second, read and written")
+    how = measuring.add_argument_group("how")
+    how.add_argument("--ask-as", choices=("auto", "chat", "text"), default="auto", help="auto goes by its stages")
+    how.add_argument("--limit", type=_positive, metavar="N", help="the first N questions of each file")
+    how.add_argument("--batch-size", type=_positive, metavar="N", help="texts at once")
+    how.add_argument("--max-new-tokens", type=_positive, metavar="N", help="length of an answer at most")
+    how.add_argument("--prompt-tokens", type=_positive, metavar="N", help="length of what follows a --prompt at most")
+    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute")
+    how.add_argument("--records", metavar="DIR", help="write what the model answered there, as JSON lines")
+    measuring.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def _add_profile_commands(commands: Any) -> None:

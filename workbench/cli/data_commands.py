@@ -1,14 +1,12 @@
 """Training data: fetch a set, list the sets, look for trouble in a file."""
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import sys
 from collections import Counter
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from workbench.bundled import find_data
 from workbench.cli.screen import Screen
@@ -21,10 +19,8 @@ from workbench.narration import size
 
 if TYPE_CHECKING:
     from workbench.data.lint import Finding
+    from workbench.data.purpose import Purpose
     from workbench.tokenizer.tokenizer import Tokenizer
-
-Kind = Literal["pretrain", "sft", "dpo"]
-_ROWS_LOOKED_AT = 1000
 
 
 def fetch(arguments: argparse.Namespace) -> int:
@@ -117,32 +113,13 @@ def _files_to_lint(references: list[str]) -> list[Path]:
     return list(found.values())
 
 
-def _findings(path: Path, kind: Kind | None, tokenizer: "Tokenizer | None", length: int) -> "list[Finding]":
+def _findings(path: Path, kind: "Purpose | None", tokenizer: "Tokenizer | None", length: int) -> "list[Finding]":
     """What is to be said of a file; one that cannot be read at all is a finding too, as others may follow it."""
     from workbench.data.lint import Finding
     from workbench.data.lint import lint as lint_file
+    from workbench.data.purpose import purpose_of
 
     try:
-        return lint_file(path, kind or _kind_of(path), tokenizer, sequence_length=length)
+        return lint_file(path, kind or purpose_of(path), tokenizer, sequence_length=length)
     except DataError as error:
         return [Finding(str(path), 1, "error", f"{error.problem}; {error.remedy}" if error.remedy else error.problem)]
-
-
-def _kind_of(path: Path) -> Kind:
-    """What a file is for, by the first row that can be used for anything."""
-    from workbench.data.conversations import to_conversation, to_text
-    from workbench.data.rows import Row
-    from workbench.data.sources import read_rows
-
-    for row in islice(read_rows(path), _ROWS_LOOKED_AT):
-        if not isinstance(row, Row):
-            continue
-        if isinstance(row.value, dict) and "chosen" in row.value:
-            return "dpo"
-        with contextlib.suppress(ValueError):
-            to_text(row.value)
-            return "pretrain"
-        with contextlib.suppress(ValueError):
-            to_conversation(row.value)
-            return "sft"
-    return "pretrain"  # nothing can be used: the findings say why not

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from workbench.cli.terminal import table
 from workbench.errors import DeviceError
 from workbench.narration import count, duration, size
-from workbench.profile import list_profiles, profile_schema, read_profile
+from workbench.profile import EVALUATED_FILES, list_profiles, profile_schema, read_profile
 
 if TYPE_CHECKING:
     from workbench.config import Profile
@@ -108,4 +108,5 @@ def _parameters(estimate: "Estimate") -> str:
 def _names_others(profile: "Profile") -> bool:
     """Whether it names models, tokenizers or questions, which take torch to be looked at."""
     starts = [stage.from_ for stage in profile.stage]
-    return any((profile.model.path, profile.tokenizer.path, *starts, profile.evaluate.questions))
+    measured = [getattr(profile.evaluate, key) for key in EVALUATED_FILES]
+    return any((profile.model.path, profile.tokenizer.path, *starts, *measured))

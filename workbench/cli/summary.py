@@ -6,7 +6,7 @@ from pathlib import Path
 from workbench.cli.arguments import DEFAULT_WORKSPACE
 from workbench.cli.terminal import printable, table
 from workbench.events import Event, RunFinished, RunStarted, SampleMade, StageFinished
-from workbench.narration import count, duration, figure
+from workbench.narration import count, duration, score
 from workbench.runs.store import RunDirectory
 
 
@@ -45,20 +45,12 @@ class Summary:
         )
         names = [*stage.before, *(name for name in stage.after if name not in stage.before)]
         rows = [("", "before", "after")] if names else []
-        rows += [(f"  {name}", measure(name, stage.before), measure(name, stage.after)) for name in names]
+        before, after = stage.before, stage.after
+        rows += [(f"  {name}", score(name, before.get(name)), score(name, after.get(name))) for name in names]
         samples = [
             f"  {printable(each.prompt)} → {_indented(each.text)}" for each in self._samples.get(stage.stage, [])
         ]
         return "\n".join([heading, *([table(rows, right=(1, 2))] if rows else []), *samples])
-
-
-def measure(name: str, values: dict[str, float]) -> str:
-    """A measure for people: shares in percent, losses as they are, a dash where there is none."""
-    value = values.get(name)
-    if value is None:
-        return "-"
-    is_share = not name.startswith(("loss", "val_")) and 0 <= value <= 1
-    return f"{value:.1%}" if is_share else figure(value)
 
 
 def run_argument(directory: Path, workspace: Path) -> str:
@@ -73,7 +65,7 @@ def go_on_hint(directory: Path, workspace: Path) -> str:
 
 
 def _end(finished: RunFinished, directory: Path, workspace: Path) -> str:
-    rows = [(name, measure(name, finished.scores)) for name in finished.scores]
+    rows = [(name, score(name, value)) for name, value in finished.scores.items()]
     rows += [
         ("time", duration(finished.seconds)),
         ("report", finished.report),

@@ -3,12 +3,14 @@
 What models and data say is data here: it stands in fenced blocks, which it cannot close, or is escaped.
 """
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from workbench.evaluation.curve import loss_curve
+from workbench.evaluation.card_curves import points, stage_curves
 from workbench.evaluation.run_facts import Record, RunFacts, StageFacts
+from workbench.narration import score
 
 # What of each kind is shown; the files in the run directory hold all.
 SHOWN_PROMPTS = 4
@@ -19,7 +21,17 @@ _TITLES = {
     "val_loss": "validation loss",
     "val_perplexity": "perplexity",
     "val_bits_per_byte": "bits per byte",
+    "perplexity": "perplexity on files",
+    "bits_per_byte": "bits per byte on files",
     "exact_match": "right answers",
+    "choice_accuracy": "right choices",
+    "choice_accuracy_by_length": "right choices, by length",
+    "repetition": "repeated 4-grams",
+    "distinct_1": "different tokens",
+    "distinct_2": "different pairs",
+    "distinct_3": "different triples",
+    "tokens_per_second_read": "tokens/s read",
+    "tokens_per_second_written": "tokens/s written",
 }
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!~&$])")
 _BACKTICKS = re.compile(r"`+")
@@ -33,7 +45,7 @@ def run_card(facts: RunFacts) -> str:
         _stage_table(facts),
         _measure_table(facts),
         _scores(facts),
-        *(_stage_part(stage) for stage in facts.stages.values()),
+        *(_stage_part(stage, facts) for stage in facts.stages.values()),
         _answers(facts),
         _machine(facts),
         _warnings(facts),
@@ -108,9 +120,7 @@ def _tokenizer_line(facts: RunFacts) -> str:
 
 
 def _data_line(stage: StageFacts, facts: RunFacts) -> str:
-    tables = facts.profile.get("stage")
-    settings = [table for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
-    files: Any = next((table.get("data") for table in settings if table.get("name") == stage.name), None)
+    files = _settings_of(stage, facts).get("data")
     told = [", ".join(_source(source) for source in files)] if isinstance(files, list) else []
     if stage.data is not None:
         data = stage.data
@@ -142,11 +152,19 @@ def _stage_table(facts: RunFacts) -> str:
             f"{stage.tokens:,}",
             duration(stage.seconds),
             f"{stage.tokens_per_second:,.0f}",
+            f"{stage.peak_memory_bytes / 2**20:,.0f} MiB" if stage.peak_memory_bytes else "–",
+            _mean_share(stage, "utilisation"),
+            _mean_share(stage, "mfu"),
         )
         for stage in facts.stages.values()
     ]
-    head = ("stage", "kind", "steps", "tokens", "training time", "tokens/s")
+    head = ("stage", "kind", "steps", "tokens", "training time", "tokens/s", "most memory", "device busy", "MFU")
     return _section("Stages", _table(head, rows, numbers_from=2))
+
+
+def _mean_share(stage: StageFacts, key: str) -> str:
+    values = [value for _, value in points(stage.metrics, key)]
+    return f"{sum(values) / len(values):.0%}" if values else "–"
 
 
 def _measure_table(facts: RunFacts) -> str:
@@ -154,8 +172,19 @@ def _measure_table(facts: RunFacts) -> str:
     for stage in facts.stages.values():
         for measure in dict.fromkeys((*stage.before, *stage.after)):
             values = (stage.before.get(measure), stage.after.get(measure))
-            rows.append((escaped(stage.name), _title(measure), *(_measured(measure, value) for value in values)))
-    return _section("Before and after", _table(("stage", "measure", "before", "after"), rows, numbers_from=2))
+            told = (*(_measured(measure, value) for value in values), _change(measure, *values))
+            rows.append((escaped(stage.name), _title(measure), *told))
+    head = ("stage", "measure", "before", "after", "change")
+    return _section("Before and after", _table(head, rows, numbers_from=2))
+
+
+def _change(measure: str, before: float | None, after: float | None) -> str:
+    """From before to after: in points for a share, in percent for anything else."""
+    if before is None or after is None or not (math.isfinite(before) and math.isfinite(after)):
+        return "–"
+    if score(measure, after).endswith("%"):
+        return f"{100 * (after - before):+.1f} points"
+    return f"{100 * (after - before) / before:+.1f}%" if before else "–"
 
 
 def _scores(facts: RunFacts) -> str:
@@ -163,22 +192,42 @@ def _scores(facts: RunFacts) -> str:
     return _section("Final scores", _table(("measure", "score"), rows, numbers_from=1))
 
 
-def _stage_part(stage: StageFacts) -> str:
-    return _section(
-        f"Stage {escaped(stage.name)}", "\n\n".join(part for part in (_curve(stage), _samples(stage)) if part)
-    )
+def _stage_part(stage: StageFacts, facts: RunFacts) -> str:
+    parts = (_how(_settings_of(stage, facts), stage), _curves(stage), _samples(stage))
+    return _section(f"Stage {escaped(stage.name)}", "\n\n".join(part for part in parts if part))
 
 
-def _curve(stage: StageFacts) -> str:
-    training, validation = _points(stage.metrics, "loss"), _points(stage.metrics, "val_loss")
-    lines = loss_curve(training, validation)
-    legend = "Loss in nats a token by step" + (": dots for training, ● for validation." if validation else ".")
-    return f"{legend}\n\n{fenced(chr(10).join(lines))}" if lines else ""
+def _how(settings: Record, stage: StageFacts) -> str:
+    """How the stage was trained, in one paragraph, from what its settings say."""
+    told = []
+    if stage.trained_parameters:
+        told.append(f"{stage.trained_parameters:,} of {stage.parameters:,} parameters trained")
+    if "batch_size" in settings and "sequence_length" in settings:
+        told.append(f"{settings['batch_size']} rows of {settings['sequence_length']} tokens a step")
+    optimizer = _table_of(settings, "optimizer")
+    if "name" in optimizer:
+        state = optimizer.get("state", "fp32")
+        told.append(escaped(optimizer["name"]) + (f" with state in {escaped(state)}" if state != "fp32" else ""))
+    if "learning_rate" in settings:
+        rate, schedule = settings["learning_rate"], settings.get("schedule", "")
+        warmup = settings.get("warmup")
+        told.append(f"learning rate {escaped(rate)}, {escaped(schedule)}" + (f", warmup {warmup}" if warmup else ""))
+    if settings.get("ema"):
+        told.append(f"moving average of {escaped(settings['ema'])}")
+    if settings.get("result") == "best":
+        told.append("the weights are those of the best validation")
+    return "; ".join(told) + "." if told else ""
 
 
-def _points(records: Iterable[Record], key: str) -> list[tuple[float, float]]:
-    pairs = ((record.get("step"), record.get(key)) for record in records)
-    return [(step, value) for step, value in pairs if isinstance(step, int | float) and isinstance(value, int | float)]
+def _settings_of(stage: StageFacts, facts: RunFacts) -> Record:
+    """The stage's table in the profile; empty where there is none."""
+    tables = facts.profile.get("stage")
+    found = [table for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
+    return next((table for table in found if table.get("name") == stage.name), {})
+
+
+def _curves(stage: StageFacts) -> str:
+    return "\n\n".join(f"{legend}\n\n{fenced(drawing)}" for legend, drawing in stage_curves(stage))
 
 
 def _samples(stage: StageFacts) -> str:
@@ -248,9 +297,7 @@ def _title(measure: str) -> str:
 
 
 def _measured(measure: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.3f}" if measure.startswith("val_") else f"{value:.1%}"
+    return "–" if value is None else score(measure, value)
 
 
 def duration(seconds: float) -> str:

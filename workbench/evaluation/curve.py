@@ -1,4 +1,4 @@
-"""A loss curve in a few lines of text, for reports that are read anywhere."""
+"""A curve in a few lines of text, for reports that are read anywhere."""
 
 import math
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ _BLANK = 0x2800
 _MARK = "●"
 
 
-def loss_curve(training: Sequence[Point], validation: Sequence[Point], width: int = 60, height: int = 10) -> list[str]:
-    """The training losses as a line of dots and the validation losses as marks, with axes; empty without points.
+def text_curve(line: Sequence[Point], marks: Sequence[Point] = (), width: int = 60, height: int = 10) -> list[str]:
+    """Points as a line of dots and others as marks, such as training and validation losses, with axes.
 
     Args:
-        training: (step, loss) pairs; those that are not finite are left out.
+        line: (step, value) pairs; those that are not finite are left out. Without any the curve is empty.
         width: columns of the plot; height: its rows. Labels come on top.
     """
-    training, validation = _finite(training), _finite(validation)
-    points = [*training, *validation]
+    line, marks = _finite(line), _finite(marks)
+    points = [*line, *marks]
     if not points:
         return []
     left, right = min(x for x, _ in points), max(x for x, _ in points)
@@ -33,14 +33,14 @@ def loss_curve(training: Sequence[Point], validation: Sequence[Point], width: in
         return round(x), round(y)
 
     cells = [[_BLANK] * width for _ in range(height)]
-    for column, row in _joined([place(point) for point in _averaged(training, left, right, columns)]):
+    for column, row in _joined([place(point) for point in _averaged(line, left, right, columns)]):
         cells[row // 4][column // 2] |= _DOTS[row % 4][column % 2]
-    drawn = [[chr(cell) for cell in line] for line in cells]
-    for column, row in map(place, validation):
+    drawn = [[chr(cell) for cell in row_of_cells] for row_of_cells in cells]
+    for column, row in map(place, marks):
         drawn[row // 4][column // 2] = _MARK
     labels = _labels(low, high, height)
     margin = max(map(len, labels.values()))
-    plot = [f"{labels.get(index, ''):>{margin}} ┤{''.join(line)}".rstrip() for index, line in enumerate(drawn)]
+    plot = [f"{labels.get(index, ''):>{margin}} ┤{''.join(row)}".rstrip() for index, row in enumerate(drawn)]
     first, last = f"{left:,.0f}", f"{right:,.0f} steps"
     steps = f"{first}{last:>{max(width - len(first), len(last) + 1)}}"
     return [*plot, f"{'':{margin}} └{'─' * width}", f"{'':{margin}}  {steps}"]

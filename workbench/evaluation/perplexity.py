@@ -1,7 +1,7 @@
 """How surprised a model is by text it was not trained on: loss, perplexity, bits per byte."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -24,13 +24,26 @@ class Loss:
         perplexity: its exponential: among how many equally likely tokens the model hesitates.
         bits_per_byte: the same surprise by byte of text, which does not depend on the tokenizer; special tokens count
             with their loss and without bytes.
-        tokens: targets measured.
+        tokens: targets measured; text_bytes: what they stand for.
     """
 
     nats_per_token: float
     perplexity: float
     bits_per_byte: float
     tokens: int
+    text_bytes: int
+
+    @classmethod
+    def of(cls, nats: float, tokens: int, text_bytes: int) -> "Loss":
+        """The measures of a sum of surprise over so many tokens, which stand for so many bytes."""
+        mean = nats / tokens
+        return cls(mean, _exponential(mean), nats / math.log(2) / max(text_bytes, 1), tokens, text_bytes)
+
+    @classmethod
+    def together(cls, parts: Sequence["Loss"]) -> "Loss":
+        """The loss over the tokens of all parts."""
+        nats = sum(part.nats_per_token * part.tokens for part in parts)
+        return cls.of(nats, sum(part.tokens for part in parts), sum(part.text_bytes for part in parts))
 
 
 def evaluate_loss(
@@ -63,7 +76,7 @@ def evaluate_loss(
             text_bytes += int(lengths[labels[labels >= 0].cpu()].sum())
     if tokens == 0:
         raise DataError("validation", "there is no token to predict", "give more validation data")
-    return Loss(nats / tokens, _exponential(nats / tokens), nats / math.log(2) / max(text_bytes, 1), tokens)
+    return Loss.of(nats, tokens, text_bytes)
 
 
 def _exponential(value: float) -> float:

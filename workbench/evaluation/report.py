@@ -33,6 +33,10 @@ def report_data(facts: RunFacts) -> dict[str, Any]:
             "tokens": stage.tokens,
             "seconds": stage.seconds,
             "tokens_per_second": stage.tokens_per_second,
+            "parameters": stage.parameters,
+            "trained_parameters": stage.trained_parameters,
+            "peak_memory_bytes": stage.peak_memory_bytes,
+            "epochs": _finite(stage.mixed.epochs) if stage.mixed is not None else {},
             "before": _finite(stage.before),
             "after": _finite(stage.after),
         }

@@ -45,6 +45,7 @@ class StageFacts:
     seconds: float = 0.0
     tokens_per_second: float = 0.0
     parameters: int = 0
+    trained_parameters: int = 0
     finished: bool = False
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
@@ -142,6 +143,7 @@ def _note_stage(stage: StageFacts, event: Event) -> None:
             stage.mixed = event
         case StageStarted():
             stage.kind, stage.parameters = event.kind, event.parameters
+            stage.trained_parameters = event.trained_parameters
             if event.step == 0:  # it begins, perhaps again: what it was before does not count
                 stage.finished, stage.steps, stage.after = False, 0, {}
         case StepFinished():

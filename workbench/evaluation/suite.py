@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from workbench.atomic import write_atomically
-from workbench.errors import DataError
+from workbench.evaluation.question_files import read_entries, text_of
 from workbench.inference.generate import generate_greedy_batch
 from workbench.model.transformer import Transformer
 from workbench.tokenizer.chat_template import encode_prompt
 from workbench.tokenizer.tokenizer import Tokenizer
-
-# Broken lines told one by one in a message; the rest are counted.
-TOLD_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
@@ -62,24 +59,7 @@ def read_questions(path: Path) -> list[Question]:
     Raises:
         DataError: the file cannot be read, holds no question, or has broken lines; all of them in one message.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold other line separators
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"cannot be read ({error})", "give a JSONL file of questions in UTF-8") from error
-    questions, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            questions.append(_question(json.loads(line)))
-        except ValueError as error:
-            problems.append(f"line {number}: {error}")
-    if problems:
-        more = f"; and {len(problems) - TOLD_PROBLEMS} more" if len(problems) > TOLD_PROBLEMS else ""
-        raise DataError(str(path), "; ".join(problems[:TOLD_PROBLEMS]) + more, "correct these lines")
-    if not questions:
-        raise DataError(str(path), "there is no question in it", 'write lines of {"question": ..., "answer": ...}')
-    return questions
+    return read_entries(path, _question, '{"question": ..., "answer": ...}')
 
 
 def exact_match(
@@ -127,13 +107,10 @@ def write_answers(path: Path, result: ExactMatch) -> None:
 def _question(row: Any) -> Question:
     if not isinstance(row, dict):
         raise ValueError('not an object with "question" and "answer"')
-    for key in ("question", "answer"):
-        if not isinstance(row.get(key), str) or not row[key].strip():
-            raise ValueError(f'"{key}" is missing, empty or no text')
-    language = row.get("language", "")
+    question, answer, language = text_of(row, "question"), text_of(row, "answer"), row.get("language", "")
     if not isinstance(language, str):
         raise ValueError('"language" is no text')
-    return Question(row["question"], row["answer"], language)
+    return Question(question, answer, language)
 
 
 def _prompt(tokenizer: Tokenizer, question: str) -> list[int]:

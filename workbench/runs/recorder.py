@@ -37,6 +37,7 @@ _METRICS = (
     "tokens_per_second",
     "mfu",
     "memory_bytes",
+    "utilisation",
 )
 _VALIDATION_METRICS = ("step", "val_loss", "val_perplexity", "val_bits_per_byte")
 _SAMPLE_KEYS = ("step", "prompt", "text", "seed", "at")

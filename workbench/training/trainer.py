@@ -32,6 +32,7 @@ from workbench.training.probe import Measured, Probe
 from workbench.training.schedule import Schedule
 from workbench.training.surroundings import Machine, Shelf
 from workbench.training.throughput import Throughput, measure_flops_per_second, memory_bytes
+from workbench.training.utilisation import Utilisation
 
 CHECKPOINT_SECONDS = 600  # without checkpoint_every: what a crash may cost at most
 
@@ -83,6 +84,7 @@ class Trainer:
         self._snapshots: deque[Future[Transformer]] = deque()
         flops = train_flops_per_token(model.config, model.config.vocab_size, settings.sequence_length)
         self._throughput = Throughput(flops, self._ceiling())
+        self._utilisation = Utilisation(model.device)
         self._saved_at = time.monotonic()
         self.objective: Objective = OBJECTIVES[settings.kind]
         model.model.recompute_activations = settings.gradient_checkpointing
@@ -255,6 +257,7 @@ class Trainer:
                 mfu=self._throughput.mfu,
                 memory_bytes=memory_bytes(self.model.device),
                 eta_seconds=self._throughput.eta_seconds(self.steps - self.step),
+                utilisation=self._utilisation.share(),
             )
         )
 

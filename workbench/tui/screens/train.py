@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from workbench.control import Command, CommandName
 from workbench.errors import WorkbenchError
-from workbench.narration import count, duration, figure, rate, size
+from workbench.narration import count, duration, figure, rate, score, size
 from workbench.tui.actions import bindings
 from workbench.tui.bridge import JobRequest, WatchedRun
 from workbench.tui.modals.confirm import ConfirmModal
@@ -317,5 +317,5 @@ def _model(state: RunState, stage: StageState | None) -> list[Figure]:
         Figure("params", _count(stage.parameters or None)),
         Figure("vocabulary", f"{stage.vocab_size:,}" if stage.vocab_size else "-"),
         Figure("best val", best),
-        *(Figure(name, f"{value:.1%}") for name, value in stage.scores.items()),
+        *(Figure(name, score(name, value)) for name, value in stage.scores.items()),
     ]

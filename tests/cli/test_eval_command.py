@@ -96,13 +96,24 @@ def test_a_run_is_measured_as_its_profile_says(model: Path, capsys: pytest.Captu
 
 
 def test_a_model_is_asked_as_wanted(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    choices = ("--choices", write("c.jsonl", CHOICE), "--records", "kept")
-    scores = {}
+    question = {"question": "Who?", "answer": "x"}
+    asked = ("--choices", write("c.jsonl", CHOICE), "--questions", write("q.jsonl", question))
+    scores, answers = {}, {}
     for way in ("chat", "text"):
-        assert evaluated(capsys, str(model), *choices, "--ask-as", way)["asked_as"] == way
-        record = json.loads(Path("kept/choices.jsonl").read_text("utf-8"))
-        scores[way] = record["log_probabilities"]
-    assert scores["chat"] != scores["text"]
+        found = evaluated(capsys, str(model), *asked, "--max-new-tokens", "6", "--records", "kept", "--ask-as", way)
+        assert found["asked_as"] == way
+        scores[way] = json.loads(Path("kept/choices.jsonl").read_text("utf-8"))["log_probabilities"]
+        answers[way] = json.loads(Path("kept/answers.jsonl").read_text("utf-8"))["given"]
+    assert scores["chat"] != scores["text"] and answers["chat"] != answers["text"]
+
+
+def test_a_model_without_a_template_is_asked_by_text(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Tokenizer(byte_tokenizer(), {}, None).save(model)
+    (model / "chat_template.jinja").unlink(missing_ok=True)
+    choices = ("--choices", write("c.jsonl", CHOICE))
+    assert evaluated(capsys, str(model), *choices)["asked_as"] == "text"
+    assert main(["eval", str(model), *choices, "--ask-as", "chat", "--device", "cpu"]) == 2
+    assert "has no chat template" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,8 +52,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     with unwinding():
         model, tokenizer = load_both(directory, device)
-        if tokenizer.chat is None:
-            battery = _as_text(battery)
+        if tokenizer.chat is None and battery.chat:
+            if arguments.ask_as == "chat":
+                raise UsageError(str(directory), "has no chat template", "leave --ask-as chat out")
+            battery = replace(battery, chat=False)
         outcome = _measured(battery, model, tokenizer)
     if arguments.records is not None:
         outcome.write_records(_folder(arguments.records))
@@ -109,16 +112,11 @@ def _battery(
         settings,
         **files,
         chat=chat if arguments.ask_as == "auto" else arguments.ask_as == "chat",
+        questions_as_text=arguments.ask_as == "text",
         verse_prompts=stage.prompts if stage is not None else (),
         seed=profile.run.seed if profile is not None else 0,
         limit=arguments.limit,
     )
-
-
-def _as_text(battery: "Battery") -> "Battery":
-    from dataclasses import replace
-
-    return replace(battery, chat=False)  # its tokenizer has no template for chats
 
 
 def _measured(battery: "Battery", model: "Transformer", tokenizer: "Tokenizer") -> "Outcome":

@@ -34,7 +34,9 @@ class Battery:
 
     Args:
         settings: of the `[evaluate]` table; its files are found in the three lists here.
-        chat: the model is asked as a chat; otherwise it goes on with texts.
+        chat: choices and prompts are put to the model as a chat; otherwise it goes on with texts.
+        questions_as_text: likewise for questions, which otherwise are a chat wherever there is a template, so that the
+            stages of a run are asked alike.
         verse_prompts: what verses begin with, in turn.
         limit: questions of a file at most; None takes all.
     """
@@ -44,6 +46,7 @@ class Battery:
     choices: Sequence[Path] = ()
     questions: Sequence[Path] = ()
     chat: bool = False
+    questions_as_text: bool = False
     verse_prompts: Sequence[str] = ()
     seed: int = 0
     limit: int | None = None
@@ -173,6 +176,7 @@ class Measuring:
             batch_size=self.settings.batch_size,
             on_progress=self._progress("asking held-out questions", "questions"),
             should_stop=self.should_stop,
+            as_text=self.battery.questions_as_text,
         )
         if result is None:
             return False

@@ -70,14 +70,17 @@ def exact_match(
     batch_size: int = 32,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    as_text: bool = False,
 ) -> ExactMatch | None:
     """Ask every question, greedily, as a chat where the tokenizer has a template; None when stopped.
 
     Args:
         max_new_tokens: of one answer; a longer one is cut and then wrong.
+        as_text: let the model go on with the bare question instead.
         on_progress: told how many questions are answered, and of how many.
     """
-    prompts = [_prompt(tokenizer, question.question) for question in questions]
+    chat = tokenizer.chat is not None and not as_text
+    prompts = [_prompt(tokenizer, question.question, chat) for question in questions]
 
     def progressed(done: int) -> None:
         if on_progress is not None:
@@ -113,8 +116,8 @@ def _question(row: Any) -> Question:
     return Question(question, answer, language)
 
 
-def _prompt(tokenizer: Tokenizer, question: str) -> list[int]:
-    if tokenizer.chat is None:
+def _prompt(tokenizer: Tokenizer, question: str, chat: bool) -> list[int]:
+    if not chat:
         return tokenizer.encode(question)
     return encode_prompt(tokenizer, [{"role": "user", "content": question}])
 

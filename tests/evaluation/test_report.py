@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,21 @@ def test_the_card_tells_data_stages_scores_samples_answers_and_machine(tmp_path:
         "torch 2.13.0",
     ):
         assert told in card, told
+
+
+def test_the_card_of_a_mixture_tells_how_busy_its_experts_were(tmp_path: Path) -> None:
+    told: list[Event] = []
+    for event in stage_events("pretrain", 2000.0):
+        if isinstance(event, StepFinished):
+            event = replace(event, balance_loss=1.02, router_z_loss=1.0, expert_load=((0.25, 0.75),))
+        elif isinstance(event, StageStarted):
+            event = replace(event, active_parameters=65_432)
+        told.append(event)
+    card, _ = report_of(record(tmp_path / "mixture", [run_started(1000.0), *told]))
+    assert "123,456 parameters (65,432 of them for each token)" in card
+    assert "### Experts" in card and "| 1 | 25.0% | 75.0% | 25% | 75% |" in card
+    dense, _ = report_of(complete_run(tmp_path / "dense"))
+    assert "Experts" not in dense and "for each token" not in dense
 
 
 def test_what_a_model_writes_cannot_leave_its_block(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from workbench.evaluation.curve import loss_curve
+from workbench.evaluation.expert_load import expert_load
 from workbench.evaluation.run_facts import Record, RunFacts, StageFacts
 
 # What of each kind is shown; the files in the run directory hold all.
@@ -91,6 +92,9 @@ def _made_of(facts: RunFacts) -> str:
 def _model_line(model: Record, facts: RunFacts) -> str:
     parameters = max((stage.parameters for stage in facts.stages.values()), default=0)
     told = [f"{parameters:,} parameters"] if parameters else []
+    active = max((stage.active_parameters for stage in facts.stages.values()), default=0)
+    if active:
+        told[0] += f" ({active:,} of them for each token)"
     if model.get("path"):
         told.append(f"starting from {escaped(model['path'])}")
     sizes = {"num_hidden_layers": "layers", "hidden_size": "wide", "num_attention_heads": "heads"}
@@ -155,7 +159,8 @@ def _scores(facts: RunFacts) -> str:
 
 def _stage_part(stage: StageFacts) -> str:
     return _section(
-        f"Stage {escaped(stage.name)}", "\n\n".join(part for part in (_curve(stage), _samples(stage)) if part)
+        f"Stage {escaped(stage.name)}",
+        "\n\n".join(part for part in (_curve(stage), expert_load(stage.metrics), _samples(stage)) if part),
     )
 
 

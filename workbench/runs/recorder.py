@@ -38,6 +38,7 @@ _METRICS = (
     "mfu",
     "memory_bytes",
 )
+_ROUTING_METRICS = ("balance_loss", "router_z_loss", "expert_load")  # of a mixture of experts
 _VALIDATION_METRICS = ("step", "val_loss", "val_perplexity", "val_bits_per_byte")
 _SAMPLE_KEYS = ("step", "prompt", "text", "seed", "at")
 # state.json is brought to the disk each time, which a fast model must not wait for at every step.
@@ -93,7 +94,8 @@ class RunRecorder:
         if isinstance(event, StageStarted):
             self._open_stage(self._run.stage(event.stage), event.step)
         elif isinstance(event, StepFinished) and self._metrics:
-            self._metrics.write(_picked(event, _METRICS))
+            routed = event.expert_load is not None
+            self._metrics.write(_picked(event, (*_METRICS, *(_ROUTING_METRICS if routed else ()))))
         elif isinstance(event, Validated) and self._metrics:
             self._metrics.write(_picked(event, _VALIDATION_METRICS))
         elif isinstance(event, SampleMade) and self._samples:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from workbench.config import OptimizerSettings
 from workbench.training.muon import Muon
 
+_ROUTERS = ("mlp.gate.weight", "shared_expert_gate.weight")
+
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
     """AdamW, or Muon with AdamW; weight decay on matrices only: pulling norms towards zero would switch them off.
@@ -15,8 +17,9 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    outer = [p for name, p in trained.items() if p.ndim >= 2 and "layers." not in name]  # embeddings, output matrix
-    inner = [p for name, p in trained.items() if p.ndim >= 2 and "layers." in name]
+    # Embeddings, the output matrix, and routers, whose rows are embeddings of experts.
+    outer = [p for name, p in trained.items() if p.ndim >= 2 and ("layers." not in name or name.endswith(_ROUTERS))]
+    inner = [p for name, p in trained.items() if p.ndim >= 2 and "layers." in name and not name.endswith(_ROUTERS)]
     vectors = [p for p in trained.values() if p.ndim < 2]
     muon = settings.name == "muon"
     groups: list[dict[str, Any]] = [

@@ -9,11 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from workbench import events
 from workbench.config import StageSettings
@@ -24,6 +26,7 @@ from workbench.estimate import train_flops_per_token
 from workbench.model.precision import autocast
 from workbench.model.transformer import Transformer
 from workbench.tokenizer.tokenizer import Tokenizer
+from workbench.training.balance import ExpertBalance
 from workbench.training.checkpoint import TrainingState, random_state, save_checkpoint
 from workbench.training.objectives import OBJECTIVES, Objective
 from workbench.training.optimizer import build_optimizer
@@ -104,6 +107,7 @@ class Trainer:
         self._saved_at = time.monotonic()
         # only what trains is compiled: looking at the model goes its own way, without gradients
         objective = OBJECTIVES[settings.kind]
+        self.experts = ExpertBalance(model)
         self.objective: Objective = torch.compile(objective) if machine.compile else objective
 
     @property
@@ -204,18 +208,29 @@ class Trainer:
         return not done
 
     def _forward_backward(self, batch: Batch) -> float:
-        """Leave the gradient of the step's mean loss in the parameters; the mean itself, in nats."""
+        """Leave the gradient of the step's mean loss in the parameters; the mean itself, in nats.
+
+        What keeps experts busy is part of the gradient, and not of the mean.
+        """
         targets = int((batch.labels >= 0).sum())
-        total = 0.0
-        for part in micro_batches(batch, self.machine.micro_batch_size):
+
+        def mean_loss(part: Batch) -> Tensor:
             with autocast(self.model.device, self.machine.precision):
                 # divided by the targets of the whole step: the split into parts changes nothing
-                loss = self.objective(self.model, part) / max(targets, 1)
-            loss.backward()
+                return self.objective(self.model, part) / max(targets, 1)
+
+        passes = [partial(mean_loss, part) for part in micro_batches(batch, self.machine.micro_batch_size)]
+        self.experts.begin_step(passes)
+        total = 0.0
+        for forward in passes:
+            with self.experts.watching():
+                loss = forward()
+                (loss + self.experts.loss()).backward()
             total += float(loss.detach())
         return total
 
     def _report(self, loss: float, learning_rate: float, grad_norm: float) -> None:
+        routing = self.experts.figures()
         self.emitter.emit(
             events.StepFinished(
                 stage=self.settings.name,
@@ -230,6 +245,7 @@ class Trainer:
                 mfu=self._throughput.mfu,
                 memory_bytes=memory_bytes(self.model.device),
                 eta_seconds=self._throughput.eta_seconds(self.steps - self.step),
+                **({} if routing is None else asdict(routing)),
             )
         )
 
@@ -258,9 +274,7 @@ class Trainer:
             elif command.value is not None:
                 self.schedule = replace(self.schedule, peak=command.value)
                 self.emitter.emit(
-                    events.LearningRateChanged(
-                        stage=self.settings.name, step=self.step, learning_rate=command.value
-                    )
+                    events.LearningRateChanged(stage=self.settings.name, step=self.step, learning_rate=command.value)
                 )
 
     def _checkpoint_due(self) -> bool:

@@ -37,6 +37,14 @@ SIZES = ModelConfig(
 FAMILIES = {
     "llama": {"tie_word_embeddings": False},
     "qwen3": {"model_type": "qwen3", "head_dim": 96},
+    "moe": {"model_type": "qwen3_moe", "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64},
+    "moe-shared": {
+        "model_type": "qwen2_moe",
+        "num_experts": 5,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": 96,
+        "shared_expert_intermediate_size": 160,
+    },
 }
 
 
@@ -51,6 +59,15 @@ def test_counted_parameters_are_those_of_the_model(family: str, tied: bool) -> N
     with torch.device("meta"):
         counted = sum(parameter.numel() for parameter in Transformer(config).parameters())
     assert count_parameters(config, config.vocab_size).total == counted
+
+
+def test_active_parameters_are_those_without_the_experts_a_token_does_not_visit() -> None:
+    all_visited = count_parameters(config_of("moe", num_experts_per_tok=6), 6400)
+    assert all_visited.active == all_visited.total
+    two = count_parameters(config_of("moe"), 6400)
+    assert two.total == all_visited.total
+    assert two.total - two.active == 2 * 4 * 3 * 512 * 64  # layers, idle experts, matrices
+    assert count_parameters(config_of("llama"), 6400).inactive == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)

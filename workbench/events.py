@@ -124,6 +124,7 @@ class StageStarted(Event):
 
     Args:
         parameters: numbers the model has; `trained_parameters` of them move.
+        active_parameters: those that one token is computed with, where a mixture of experts has others too.
         tokens_per_step: positions by optimizer step, padding included.
         flops_per_token: of one training step, forward and backward.
     """
@@ -138,6 +139,7 @@ class StageStarted(Event):
     tokens_per_step: int
     flops_per_token: float
     micro_batch_size: int
+    active_parameters: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,8 @@ class StepFinished(Event):
         mfu: share of the device's measured matrix speed that the model's own arithmetic uses; None where unknown.
         eta_seconds: to the end of the stage.
         utilisation: share of the device's time that it worked since the last report; None where unknown.
+        balance_loss: of a mixture of experts, without its coefficient: 1 where all are equally busy. None without
+            experts; likewise router_z_loss, and expert_load: for each layer, each expert's share of the visits.
     """
 
     stage: str
@@ -175,6 +179,9 @@ class StepFinished(Event):
     memory_bytes: int
     eta_seconds: float
     utilisation: float | None = None
+    balance_loss: float | None = None
+    router_z_loss: float | None = None
+    expert_load: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,8 +385,12 @@ def from_json(record: dict[str, Any]) -> Event | None:
         return None
     values = {key: value for key, value in record.items() if key not in ("event", "nonfinite")}
     values.update({key: float(text) for key, text in record.get("nonfinite", {}).items()})
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    values = {key: _as_tuple(value) for key, value in values.items()}
     try:
         return kind(**values)
     except TypeError:
         return None
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

@@ -222,15 +222,16 @@ class StageRun:
 
     def _announce_start(self, trainer: Trainer) -> None:
         config, stage = self.model.config, self.stage
-        parameters = count_parameters(config, config.vocab_size).total
+        counted = count_parameters(config, config.vocab_size)
         self.setting.emitter.emit(
             events.StageStarted(
                 stage=stage.name,
                 kind=stage.kind,
                 step=trainer.step,
                 steps=self.steps,
-                parameters=parameters,
-                trained_parameters=parameters,
+                parameters=counted.total,
+                trained_parameters=counted.total,
+                active_parameters=counted.active if counted.inactive else None,
                 vocab_size=config.vocab_size,
                 tokens_per_step=stage.batch_size * stage.sequence_length,
                 flops_per_token=train_flops_per_token(config, config.vocab_size, stage.sequence_length),

@@ -92,6 +92,14 @@ def score(name: str, value: float | None) -> str:
     return f"{value:.1%}" if is_share else figure(value)
 
 
+def experts(load: tuple[tuple[float, ...], ...] | None) -> str:
+    """How evenly experts are visited, from the idlest to the busiest of all layers; empty without experts."""
+    if not load:
+        return ""
+    shares = [share for layer in load for share in layer]
+    return f"  experts {min(shares):.0%} to {max(shares):.0%}"
+
+
 @singledispatch
 def narrate(event: events.Event) -> Line | None:
     """One line about `event`, or None where the log need not tell it."""
@@ -133,9 +141,9 @@ def _(event: events.RowRejected) -> Line:
 @narrate.register
 def _(event: events.StageStarted) -> Line:
     at = f" at step {event.step:,}" if event.step else ""
-    return Line(
-        event.at, "stage", f"{event.stage} starts{at}: {event.steps:,} steps, {count(event.parameters)} parameters"
-    )
+    active = f", {count(event.active_parameters)} of them by token" if event.active_parameters else ""
+    text = f"{event.stage} starts{at}: {event.steps:,} steps, {count(event.parameters)} parameters{active}"
+    return Line(event.at, "stage", text)
 
 
 @narrate.register
@@ -147,7 +155,7 @@ def _(event: events.StageSkipped) -> Line:
 def _(event: events.StepFinished) -> Line:
     text = (
         f"{event.step:,}  loss {figure(event.loss)}  lr {rate(event.learning_rate)}"
-        f"  norm {figure(event.grad_norm, 2)}  {count(event.tokens_per_second)} tok/s"
+        f"  norm {figure(event.grad_norm, 2)}  {count(event.tokens_per_second)} tok/s{experts(event.expert_load)}"
     )
     return Line(event.at, "step", text, "quiet")
 

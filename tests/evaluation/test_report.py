@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,21 @@ def test_the_card_tells_data_stages_scores_samples_answers_and_machine(tmp_path:
         assert told in card, told
 
 
+def test_the_card_of_a_mixture_tells_how_busy_its_experts_were(tmp_path: Path) -> None:
+    told: list[Event] = []
+    for event in stage_events("pretrain", 2000.0):
+        if isinstance(event, StepFinished):
+            event = replace(event, balance_loss=1.02, router_z_loss=1.0, expert_load=((0.25, 0.75),))
+        elif isinstance(event, StageStarted):
+            event = replace(event, active_parameters=65_432)
+        told.append(event)
+    card, _ = report_of(record(tmp_path / "mixture", [run_started(1000.0), *told]))
+    assert "123,456 parameters (65,432 of them for each token)" in card
+    assert "### Experts" in card and "| 1 | 25.0% | 75.0% | 25% | 75% |" in card
+    dense, _ = report_of(complete_run(tmp_path / "dense"))
+    assert "Experts" not in dense and "for each token" not in dense
+
+
 def test_what_a_model_writes_cannot_leave_its_block(tmp_path: Path) -> None:
     directory = complete_run(tmp_path / "world")
     record(directory, stage_events("sft", 300, text=HOSTILE))
@@ -333,7 +349,8 @@ def test_what_was_recorded_is_drawn_and_what_never_moved_is_not(tmp_path: Path) 
     pretrain, sft = card.split("## Stage pretrain")[1].split("## Stage sft")
     for legend in ("Learning rate", "Gradient norm", "Utilisation of the device", "Validation perplexity"):
         assert legend in pretrain and legend not in sft, legend
-    assert "Load of each expert at step 40" in pretrain and "layer   1  █▂▂▂  10.0% to 70.0%" in pretrain
+    assert "Load of the busiest expert" not in pretrain, "it never moved"
+    assert "| 2 | 10.0% | 70.0% | 70% | 10% | 10% | 10% |" in pretrain
     assert "| pretrain | pretrain | 40 | 4,000 | 38.0 s | 105 | 200 MiB | 70% | – |" in card
 
 

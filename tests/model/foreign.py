@@ -3,7 +3,17 @@
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 SIZES: dict[str, Any] = {
     "vocab_size": 97,
@@ -27,6 +37,8 @@ LLAMA3 = {
     "original_max_position_embeddings": 16,
 }
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+EXPERTS = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 20}
+SHARED = {**EXPERTS, "head_dim": 12, "shared_expert_intermediate_size": 40, "qkv_bias": False}
 CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     "llama1": (LlamaConfig, LlamaForCausalLM, {"num_key_value_heads": 4, "rope_parameters": PLAIN}),
     "llama2": (LlamaConfig, LlamaForCausalLM, {"tie_word_embeddings": True, "rope_parameters": PLAIN}),
@@ -47,6 +59,19 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
         Qwen3Config,
         Qwen3ForCausalLM,
         {"head_dim": 20, "tie_word_embeddings": True, "rope_parameters": {**PLAIN, "rope_theta": 1e6}},
+    ),
+    "moe": (Qwen3MoeConfig, Qwen3MoeForCausalLM, {**EXPERTS, "norm_topk_prob": True, "rope_parameters": PLAIN}),
+    "moe-top-1": (
+        Qwen3MoeConfig,
+        Qwen3MoeForCausalLM,
+        {**EXPERTS, "num_experts_per_tok": 1, "norm_topk_prob": False, "tie_word_embeddings": True},
+    ),
+    "moe-yarn": (Qwen3MoeConfig, Qwen3MoeForCausalLM, {**EXPERTS, "norm_topk_prob": False, "rope_parameters": YARN}),
+    "moe-shared": (Qwen2MoeConfig, Qwen2MoeForCausalLM, {**SHARED, "rope_parameters": PLAIN}),
+    "moe-shared-norm": (
+        Qwen2MoeConfig,
+        Qwen2MoeForCausalLM,
+        {**SHARED, "norm_topk_prob": True, "num_experts_per_tok": 3, "tie_word_embeddings": True},
     ),
     "qwen3-yarn": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 16, "rope_parameters": YARN}),
 }

@@ -1,5 +1,6 @@
 """A run written down: from the files alone one knows what happened."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -127,6 +128,18 @@ def test_a_report_and_its_validation_are_one_object(run: RunDirectory) -> None:
         "utilisation",
     }
     assert set(records[1]) - set(records[0]) == {"val_loss", "val_perplexity", "val_bits_per_byte"}
+
+
+def test_the_load_of_experts_is_kept_by_layer_and_absent_without_experts(run: RunDirectory) -> None:
+    load = ((0.25, 0.75), (0.5, 0.5))
+    with RunRecorder(run) as recorder:
+        recorder(stage_started())
+        recorder(step_finished(1))
+        recorder(dataclasses.replace(step_finished(2), balance_loss=1.1, router_z_loss=2.0, expert_load=load))
+    dense, routed = read_metrics(run.stage("base").metrics)
+    assert not dense.keys() & {"balance_loss", "router_z_loss", "expert_load"}
+    assert routed["expert_load"] == [[0.25, 0.75], [0.5, 0.5]]
+    assert (routed["balance_loss"], routed["router_z_loss"]) == (1.1, 2.0)
 
 
 def test_a_validation_before_any_report_stands_alone(run: RunDirectory) -> None:

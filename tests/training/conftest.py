@@ -82,7 +82,14 @@ MakeBench = Callable[..., Bench]
 
 @pytest.fixture
 def make_bench(tokenizer: Tokenizer, tmp_path: Path) -> MakeBench:
-    def make(steps: int = 6, micro: int = 4, precision: Any = "fp32", compiled: bool = False, **settings: Any) -> Bench:
+    def make(
+        steps: int = 6,
+        micro: int = 4,
+        precision: Any = "fp32",
+        compiled: bool = False,
+        config: ModelConfig = CONFIG,
+        **settings: Any,
+    ) -> Bench:
         generator = np.random.default_rng(0)
         documents = [generator.integers(9, 250, size=generator.integers(5, 40)).tolist() for _ in range(40)]
         stage = StageSettings(
@@ -100,7 +107,7 @@ def make_bench(tokenizer: Tokenizer, tmp_path: Path) -> MakeBench:
                 **settings,
             }
         )
-        model = Transformer(CONFIG)
+        model = Transformer(config)
         initialize(model, seed=1)
         heard: list[events.Event] = []
         emitter = events.Emitter()

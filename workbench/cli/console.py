@@ -24,7 +24,7 @@ from workbench.events import (
     WorkProgressed,
     to_json,
 )
-from workbench.narration import count, duration, figure, narrate, rate
+from workbench.narration import count, duration, experts, figure, narrate, rate
 from workbench.runs.metrics import encode_record
 from workbench.runs.store import RunDirectory
 
@@ -171,7 +171,7 @@ def step_text(event: StepFinished) -> str:
     """A report in one plain line."""
     return (
         f"{event.step:,}/{event.steps:,}  loss {figure(event.loss)}  lr {rate(event.learning_rate)}"
-        f"  {count(event.tokens_per_second)} tok/s  {duration(event.eta_seconds)} left"
+        f"  {count(event.tokens_per_second)} tok/s{experts(event.expert_load)}  {duration(event.eta_seconds)} left"
     )
 
 

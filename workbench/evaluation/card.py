@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.evaluation.card_curves import points, stage_curves
+from workbench.evaluation.expert_load import expert_load
 from workbench.evaluation.run_facts import Record, RunFacts, StageFacts
 from workbench.narration import score
 
@@ -103,6 +104,9 @@ def _made_of(facts: RunFacts) -> str:
 def _model_line(model: Record, facts: RunFacts) -> str:
     parameters = max((stage.parameters for stage in facts.stages.values()), default=0)
     told = [f"{parameters:,} parameters"] if parameters else []
+    active = max((stage.active_parameters for stage in facts.stages.values()), default=0)
+    if active:
+        told[0] += f" ({active:,} of them for each token)"
     if model.get("path"):
         told.append(f"starting from {escaped(model['path'])}")
     sizes = {"num_hidden_layers": "layers", "hidden_size": "wide", "num_attention_heads": "heads"}
@@ -193,7 +197,7 @@ def _scores(facts: RunFacts) -> str:
 
 
 def _stage_part(stage: StageFacts, facts: RunFacts) -> str:
-    parts = (_how(_settings_of(stage, facts), stage), _curves(stage), _samples(stage))
+    parts = (_how(_settings_of(stage, facts), stage), _curves(stage), expert_load(stage.metrics), _samples(stage))
     return _section(f"Stage {escaped(stage.name)}", "\n\n".join(part for part in parts if part))
 
 

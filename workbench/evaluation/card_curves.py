@@ -8,7 +8,6 @@ from workbench.evaluation.curve import Point, text_curve
 from workbench.evaluation.run_facts import Record, StageFacts
 
 SMALL_ROWS = 4
-_LEVELS = "▁▂▃▄▅▆▇█"
 
 # key of metrics.jsonl, what it is called, and what its numbers are divided by for people
 _SMALL_CURVES = (
@@ -41,18 +40,12 @@ def points(records: Iterable[Record], key: str) -> list[Point]:
 
 
 def _expert_load(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
-    """How evenly a mixture of experts was used: over time, and by layer at the end."""
+    """How evenly a mixture of experts was used over time; the end is a table of its own."""
     loads = [(record.get("step"), _as_loads(record.get("expert_load"))) for record in records]
     known = [(float(step), load) for step, load in loads if load and isinstance(step, int | float)]
-    if not known:
-        return []
     busiest = [(step, max(max(layer) * len(layer) for layer in load)) for step, load in known]
-    step, last = known[-1]
-    rows = [f"layer {number:>3}  {_bars(layer)}  {_range(layer)}" for number, layer in enumerate(last)]
-    return [
-        ("Load of the busiest expert, as a multiple of an even share.", text_curve(busiest, height=SMALL_ROWS)),
-        (f"Load of each expert at step {step:,.0f}; a full bar is twice an even share.", rows),
-    ]
+    legend = "Load of the busiest expert, as a multiple of an even share."
+    return [(legend, text_curve(busiest, height=SMALL_ROWS))] if len({load for _, load in busiest}) > 1 else []
 
 
 def _as_loads(value: Any) -> list[list[float]]:
@@ -64,12 +57,3 @@ def _as_loads(value: Any) -> list[list[float]]:
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and value >= 0
-
-
-def _bars(layer: list[float]) -> str:
-    heights = (round(share * len(layer) / 2 * (len(_LEVELS) - 1)) for share in layer)
-    return "".join(_LEVELS[min(height, len(_LEVELS) - 1)] for height in heights)
-
-
-def _range(layer: list[float]) -> str:
-    return f"{min(layer):.1%} to {max(layer):.1%}"

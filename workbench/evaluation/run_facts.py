@@ -34,6 +34,7 @@ class StageFacts:
     """One stage as far as it came.
 
     Args:
+        active_parameters: what one token is computed with, in a mixture of experts; else 0.
         before: measures at its first step; after: at its last so far.
         metrics, samples, answers: the records of its files.
     """
@@ -46,6 +47,7 @@ class StageFacts:
     tokens_per_second: float = 0.0
     parameters: int = 0
     trained_parameters: int = 0
+    active_parameters: int = 0
     finished: bool = False
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
@@ -144,6 +146,7 @@ def _note_stage(stage: StageFacts, event: Event) -> None:
         case StageStarted():
             stage.kind, stage.parameters = event.kind, event.parameters
             stage.trained_parameters = event.trained_parameters
+            stage.active_parameters = event.active_parameters or 0
             if event.step == 0:  # it begins, perhaps again: what it was before does not count
                 stage.finished, stage.steps, stage.after = False, 0, {}
         case StepFinished():

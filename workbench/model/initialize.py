@@ -4,7 +4,7 @@ import torch
 
 from workbench.model.transformer import Transformer
 
-_RESIDUAL = ("o_proj.weight", "down_proj.weight")
+_RESIDUAL = ("o_proj.weight", "down_proj.weight", "experts.down_proj")
 
 
 def initialize(model: Transformer, seed: int) -> None:

@@ -170,7 +170,10 @@ def _one_block(config: ModelConfig) -> ModelConfig:
 def _affordable(config: ModelConfig, tokens: int) -> int:
     """`tokens`, or as many of them as a short race can bear."""
     width = (config.num_attention_heads + config.num_key_value_heads) * config.head_dim
-    parameters = config.hidden_size * (2 * width + 3 * config.intermediate_size + config.vocab_size)
+    inner = config.intermediate_size
+    if config.num_experts:
+        inner = config.num_experts_per_tok * config.moe_intermediate_size + config.shared_expert_intermediate_size
+    parameters = config.hidden_size * (2 * width + 3 * inner + config.vocab_size)
     return max(min(tokens, int(_RACE_FLOPS / (6 * parameters))), min(tokens, _FEWEST_TOKENS))
 
 

@@ -1,4 +1,6 @@
-"""The decoder of LLaMA and Qwen3, from token ids to logits, on one page (Touvron et al. 2023, arXiv:2302.13971).
+"""The decoder of LLaMA, Qwen3 and their mixtures of experts, from token ids to logits, on one page.
+
+Source: Touvron et al. 2023, arXiv:2302.13971; Yang et al. 2025, arXiv:2505.09388.
 
 Modules carry Hugging Face's parameter names, so that loading and saving weights renames nothing.
 """
@@ -12,19 +14,24 @@ from workbench.model.attention import Attention
 from workbench.model.configuration import ModelConfig
 from workbench.model.feed_forward import FeedForward
 from workbench.model.kv_cache import KVCache
+from workbench.model.moe import MixtureOfExperts
 from workbench.model.norm import RMSNorm
 from workbench.model.rotary import RotaryTables
+from workbench.model.routing import Routing
 
 
 class Block(nn.Module):
     """Attention, then feed-forward, each on a normalised copy of the residual stream and added to it."""
 
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: ModelConfig, layer: int, routing: Routing | None) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = Attention(config, layer)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = FeedForward(config)
+        if routing is None:
+            self.mlp: nn.Module = FeedForward(config.hidden_size, config.intermediate_size)
+        else:
+            self.mlp = MixtureOfExperts(config, routing)
 
     def forward(
         self,
@@ -45,7 +52,8 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
+        self.routing = Routing(config) if config.num_experts else None
+        self.layers = nn.ModuleList(Block(config, layer, self.routing) for layer in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = RotaryTables(config)
         self.recompute_activations = False
@@ -57,6 +65,8 @@ class Decoder(nn.Module):
             cache.make_room(seq)
         rotary = self.rotary.at(seen, seq, input_ids.device)
         documents = None if document_starts is None else workbench_kernels.Documents(document_starts, seen + seq)
+        if self.routing is not None and self.routing.watch is not None:
+            self.routing.watch.begin(input_ids)
         x = self.embed_tokens(input_ids)
         recompute = self.recompute_activations and torch.is_grad_enabled()
         for layer in self.layers:
@@ -84,6 +94,11 @@ class Transformer(nn.Module):
     def head_weight(self) -> Tensor:
         """The output matrix, (vocab_size, hidden_size): the input embedding itself in a tied model."""
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    @property
+    def routing(self) -> Routing | None:
+        """Where the routers' decisions can be watched; None in a model without experts."""
+        return self.model.routing
 
     @property
     def device(self) -> torch.device:

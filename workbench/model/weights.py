@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.atomic import write_atomically
 from workbench.errors import ModelError
 from workbench.model.configuration import CONFIG_FILE, ModelConfig, load_config, read_json
+from workbench.model.expert_names import join_experts, split_experts
 from workbench.model.transformer import Transformer
 
 GENERATION_FILE = "generation_config.json"
@@ -31,9 +32,15 @@ def save_model(model: Transformer, directory: Path, dtype: torch.dtype = torch.f
         dtype: to store the weights in.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
-    save_tensors(state, directory / WEIGHTS_FILE)
+    save_tensors(file_tensors(model, dtype), directory / WEIGHTS_FILE)
     write_config(model.config, directory, dtype)
+
+
+def file_tensors(model: Transformer, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The weights of `model` on the CPU, each under its name in a Hugging Face file and in memory of its own."""
+    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    # What was split off a stack is cloned: files do not take views of the same memory.
+    return {name: value if name in state else value.clone() for name, value in split_experts(state).items()}
 
 
 def write_config(config: ModelConfig, directory: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -66,9 +73,9 @@ def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch
     config = load_config(directory)
     with torch.device("meta"):
         model = Transformer(config)
-    expected = {name: value.shape for name, value in model.state_dict().items()}
+    expected = {name: value.shape for name, value in split_experts(model.state_dict()).items()}
     state = _checked_state(directory, expected, config, torch.device(device), dtype)
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(join_experts(state), assign=True)
     return model
 
 

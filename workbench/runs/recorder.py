@@ -39,6 +39,7 @@ _METRICS = (
     "memory_bytes",
     "utilisation",
 )
+_ROUTING_METRICS = ("balance_loss", "router_z_loss", "expert_load")  # of a mixture of experts
 _VALIDATION_METRICS = ("step", "val_loss", "val_perplexity", "val_bits_per_byte")
 _SAMPLE_KEYS = ("step", "prompt", "text", "seed", "at")
 # state.json is brought to the disk each time, which a fast model must not wait for at every step.
@@ -94,7 +95,8 @@ class RunRecorder:
         if isinstance(event, StageStarted):
             self._open_stage(self._run.stage(event.stage), event.step)
         elif isinstance(event, StepFinished) and self._metrics:
-            self._metrics.write(_picked(event, _METRICS))
+            routed = event.expert_load is not None
+            self._metrics.write(_picked(event, (*_METRICS, *(_ROUTING_METRICS if routed else ()))))
         elif isinstance(event, Validated) and self._metrics:
             self._metrics.write(_picked(event, _VALIDATION_METRICS))
         elif isinstance(event, SampleMade) and self._samples:

@@ -46,13 +46,14 @@ class Muon(CompactAdamW):
             if parameter.grad is not None:
                 by_shape[parameter.shape].append(parameter)
         decay = 1 - group["lr"] * group["weight_decay"]
-        for (rows, columns), parameters in by_shape.items():
+        for (*stacked, rows, columns), parameters in by_shape.items():  # the matrices of experts are stacked
             momentum = group["momentum"]
             directions = torch.stack(
                 [self._direction(each, each.grad, momentum, place) for place, each in enumerate(parameters)]
             )
+            updates = orthogonal(directions.view(-1, rows, columns)).view(-1, *stacked, rows, columns)
             length = RMS_OF_ADAMW * max(rows, columns) ** 0.5
-            for parameter, update in zip(parameters, orthogonal(directions), strict=True):
+            for parameter, update in zip(parameters, updates, strict=True):
                 parameter.mul_(decay).add_(update, alpha=-group["lr"] * length)
 
     def _direction(self, parameter: Tensor, grad: Tensor, momentum: float, place: int) -> Tensor:

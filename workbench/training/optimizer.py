@@ -10,6 +10,7 @@ from workbench.training.compact_adamw import CompactAdamW
 from workbench.training.muon import Muon
 
 _CLIP_EPSILON = 1e-6  # torch divides by the norm and this
+_ROUTERS = ("mlp.gate.weight", "shared_expert_gate.weight")
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
@@ -18,8 +19,9 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    outer = [p for name, p in trained.items() if p.ndim >= 2 and "layers." not in name]  # embeddings, output matrix
-    inner = [p for name, p in trained.items() if p.ndim >= 2 and "layers." in name]
+    # Embeddings, the output matrix, and routers, whose rows are embeddings of experts.
+    outer = [p for name, p in trained.items() if p.ndim >= 2 and ("layers." not in name or name.endswith(_ROUTERS))]
+    inner = [p for name, p in trained.items() if p.ndim >= 2 and "layers." in name and not name.endswith(_ROUTERS)]
     vectors = [p for p in trained.values() if p.ndim < 2]
     muon = settings.name == "muon"
     groups: list[dict[str, Any]] = [

@@ -10,7 +10,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
+
+from torch import Tensor
 
 from workbench import events
 from workbench.config import StageSettings
@@ -21,6 +24,7 @@ from workbench.estimate import train_flops_per_token
 from workbench.model.precision import DTYPES, autocast
 from workbench.model.transformer import Transformer
 from workbench.tokenizer.tokenizer import Tokenizer
+from workbench.training.balance import ExpertBalance
 from workbench.training.checkpoint import TrainingState, random_state, save_checkpoint
 from workbench.training.compiling import compiled
 from workbench.training.diagnosis import not_finite
@@ -87,6 +91,7 @@ class Trainer:
         self._utilisation = Utilisation(model.device)
         self._saved_at = time.monotonic()
         self.objective: Objective = OBJECTIVES[settings.kind]
+        self.experts = ExpertBalance(model)
         model.model.recompute_activations = settings.gradient_checkpointing
 
     @property
@@ -204,14 +209,25 @@ class Trainer:
         return not done
 
     def _forward_backward(self, batch: Batch) -> float:
-        """Leave the gradient of the step's mean loss in the parameters; the mean itself, in nats."""
+        """Leave the gradient of the step's mean loss in the parameters; the mean itself, in nats.
+
+        What keeps experts busy is part of the gradient, and not of the mean.
+        """
         targets = int((batch.labels >= 0).sum())
-        total = 0.0
-        for part in micro_batches(batch, self.machine.micro_batch_size):
+
+        def mean_loss(part: Batch) -> Tensor:
             with autocast(self.model.device, self.machine.precision):
                 # divided by the targets of the whole step: the split into parts changes nothing
-                loss = self.objective(self.model, part) / max(targets, 1)
-            (loss if self.loss_scale is None else loss * self.loss_scale.value).backward()
+                return self.objective(self.model, part) / max(targets, 1)
+
+        passes = [partial(mean_loss, part) for part in micro_batches(batch, self.machine.micro_batch_size)]
+        self.experts.begin_step(passes)
+        total = 0.0
+        for forward in passes:
+            with self.experts.watching():
+                loss = forward()
+                whole = loss + self.experts.loss()
+                (whole if self.loss_scale is None else whole * self.loss_scale.value).backward()
             total += float(loss.detach())
         return total
 
@@ -243,6 +259,7 @@ class Trainer:
         self.objective = compiled(self.objective, self.model, part, self.machine.precision, self._warn)
 
     def _report(self, loss: float, learning_rate: float, grad_norm: float) -> None:
+        routing = self.experts.figures()
         self.emitter.emit(
             events.StepFinished(
                 stage=self.settings.name,
@@ -258,6 +275,7 @@ class Trainer:
                 memory_bytes=memory_bytes(self.model.device),
                 eta_seconds=self._throughput.eta_seconds(self.steps - self.step),
                 utilisation=self._utilisation.share(),
+                **({} if routing is None else asdict(routing)),
             )
         )
 
@@ -286,9 +304,7 @@ class Trainer:
             elif command.value is not None:
                 self.schedule = replace(self.schedule, peak=command.value)
                 self.emitter.emit(
-                    events.LearningRateChanged(
-                        stage=self.settings.name, step=self.step, learning_rate=command.value
-                    )
+                    events.LearningRateChanged(stage=self.settings.name, step=self.step, learning_rate=command.value)
                 )
 
     def _checkpoint_due(self) -> bool:

@@ -224,7 +224,7 @@ def _add_grad_kv(
 _Row = tuple[int, int, int, int]
 _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
     "sm_80": {
-        32: ((64, 64, 4, 2), (64, 128, 8, 2)),
+        32: ((128, 64, 8, 2), (64, 128, 8, 2)),
         64: ((128, 64, 8, 2), (32, 128, 8, 2)),
         128: ((64, 64, 8, 2), (32, 64, 8, 2)),
     },
@@ -240,8 +240,8 @@ _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
     },
     "sm_100": {
         32: ((64, 64, 4, 2), (64, 128, 8, 2)),
-        64: ((128, 64, 8, 2), (64, 128, 8, 2)),
-        128: ((128, 64, 8, 2), (64, 64, 8, 2)),
+        64: ((128, 64, 8, 2), (32, 128, 8, 2)),
+        128: ((128, 64, 8, 2), (32, 128, 8, 1)),
     },
     "default": {
         32: ((64, 64, 4, 1), (64, 64, 4, 1)),
@@ -250,7 +250,7 @@ _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
     },
 }
 # Of dk and dv with a window or documents, whose masks take registers, where the rows above would spill.
-_LIMITED: dict[str, dict[int, _Row]] = {"sm_100": {32: (32, 128, 8, 2), 64: (32, 128, 8, 2), 128: (32, 64, 8, 1)}}
+_LIMITED: dict[str, dict[int, _Row]] = {"sm_100": {32: (32, 128, 8, 2)}}
 # Likewise of dk and dv for heads that are padded to the size, whose masks take registers too.
 _PADDED: dict[str, dict[int, _Row]] = {"sm_90": {128: (32, 64, 8, 2)}, "sm_100": {}}
 _WIDE = {
@@ -258,10 +258,16 @@ _WIDE = {
     64: ((32, 32, 8, 1), (32, 32, 8, 1)),
     128: ((16, 32, 8, 1), (16, 16, 8, 1)),
 }
+_SMALL: dict[int, tuple[_Row, _Row]] = {
+    32: ((16, 16, 4, 1), (16, 16, 4, 1)),
+    64: ((16, 16, 4, 1), (16, 16, 4, 1)),
+    128: ((16, 16, 4, 1), (16, 16, 8, 1)),
+}
 _FLOAT32: dict[str, dict[int, tuple[_Row, _Row]]] = {
     "sm_80": _WIDE,
     "sm_86": _WIDE,
-    "default": dict.fromkeys((32, 64), ((16, 16, 4, 1), (16, 16, 4, 1))) | {128: ((16, 16, 4, 1), (16, 16, 8, 1))},
+    "sm_100": _SMALL | {32: ((16, 16, 4, 1), (16, 16, 8, 1))},
+    "default": _SMALL,
 }
 _INTERPRETED: tuple[_Row, _Row] = ((32, 16, 4, 1), (16, 32, 4, 1))
 

@@ -44,7 +44,7 @@ RANGES = faults_in(
         "    first = first // BLOCK_N * BLOCK_N",
         "    first = tl.cdiv(first, BLOCK_N) * BLOCK_N",
     ),
-    ("queries of later documents counted", "(start <= first_key).to(tl.int32)", "(start <= last_key).to(tl.int32)"),
+    ("queries of later documents left out", "(start <= last_key).to(tl.int32)", "(start <= 0 * last_key).to(tl.int32)"),
     (
         "backward: the diagonal's block skipped",
         "    first = first // BLOCK_M * BLOCK_M",
@@ -142,11 +142,15 @@ ATTENTION_BACKWARD = faults_in(
         "k_base, v_base, whole_end, end, positions",
         "k_base, v_base, end, end, positions",
     ),
-    ("the tail of k twice", "lse_base, delta_base, whole_end, end, keys", "lse_base, delta_base, whole, end, keys"),
+    (
+        "the masked part of k twice",
+        "lse_base, delta_base, whole, end, keys",
+        "lse_base, delta_base, first, end, keys",
+    ),
     (
         "the whole part of k left out",
-        "lse_base, delta_base, whole, whole_end, keys",
-        "lse_base, delta_base, whole_end, whole_end, keys",
+        "lse_base, delta_base, whole, end, keys",
+        "lse_base, delta_base, end, end, keys",
     ),
     ("dv with the gradient of scores", "dv = tl.dot(p.to(grad.dtype), grad, dv", "dv = tl.dot(p.to(grad.dtype), q, dv"),
     ("dk stored without a mask", "columns[None, :], dk, mask=exists)", "columns[None, :], dk)"),

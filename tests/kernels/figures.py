@@ -25,6 +25,7 @@ class Figures:
     """What one launch became on one architecture.
 
     Args:
+        spilled_bytes: to memory; on NVIDIA the sum over the instructions, on AMD what a thread reserves.
         wide: the share of its global bytes, instruction by instruction, that move 128 bits at a time.
         accesses: how many instructions of each kind and width in bits.
         use_of_matrix_units: modelled share of the rate in the hot loop if nothing overlaps.
@@ -193,7 +194,8 @@ def _measure_amd(text: str) -> dict[str, Any]:
     products = len(re.findall("v_mfma|v_wmma", text))
     return {
         "registers": declared("vgpr_count"),
-        "spilled_bytes": 4 * (declared("vgpr_spill_count") + declared("sgpr_spill_count")),
+        # Of memory. Scalar registers that are parked in lanes of a vector register never leave the chip.
+        "spilled_bytes": declared("private_segment_fixed_size"),
         "instructions": len(re.findall(r"^\s+[vs]_|^\s+(?:buffer|global|ds)_", text, re.MULTILINE)),
         "matrix_family": "MFMA" if "v_mfma" in text else "WMMA" if products else "",
         "matrix_instructions": products,

@@ -5,7 +5,8 @@
 - float32 to bfloat16 truncates; a GPU rounds to the nearest, ties to even;
 - arithmetic on bfloat16 is integer arithmetic on the bit patterns;
 - a comparison of scalars is no mask for a block (Triton 3.9);
-- float arguments arrive as Python floats, on which `.to(tl.float32)` fails.
+- float arguments arrive as Python floats, on which `.to(tl.float32)` fails;
+- a loop whose end is known at run time fails under NumPy 2.4 (Triton 3.6).
 
 `sanitize` watches every launch inside it, and fails on
 - loads and stores outside the tensor whose pointer they were computed from, even inside another argument;
@@ -55,6 +56,7 @@ def install() -> None:
     _repair_casts()
     _repair_arithmetic()
     _repair_arguments()
+    _repair_loop_ends()
     _watch_memory()
     _watch_launches()
 
@@ -184,6 +186,16 @@ def _repair_arguments() -> None:
         return converted
 
     interpreter._implicit_cvt = repaired
+
+
+def _repair_loop_ends() -> None:
+    patch = interpreter._patch_lang_tensor
+
+    def repaired(tensor: Any, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = repaired
 
 
 class _Watch:

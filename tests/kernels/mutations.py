@@ -31,7 +31,7 @@ from tests.kernels.faults import EQUIVALENT, FAULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 _NEEDED = 0.95
-_SECONDS = 60  # of a processor: a loop that no longer ends counts as noticed, a busy machine does not
+_SECONDS = 60  # of a processor, beyond twice what the tests take: a loop that no longer ends counts as noticed
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class _Runner:
             while waiting and len(running) < self._jobs:
                 fault = waiting.pop(0)
                 pipe, writer = os.pipe()
-                running[_forked(lambda fault=fault: self._fails(fault, items), writer)] = fault, pipe, time.monotonic()
+                process = _forked(lambda fault=fault: self._fails(fault, items), writer, self._limit(fault, items))
+                running[process] = fault, pipe, time.monotonic()
             process, status = os.wait()
             if process in running:
                 fault, pipe, start = running.pop(process)
@@ -146,11 +147,18 @@ class _Runner:
                 _load(fault.module, changed(source, fault), Path(folder))
             except Exception as error:  # noqa: BLE001  what cannot be loaded is noticed by every test
                 return f"loading: {error}"
-            own = [item for item in items if item.path.stem in fault.tests]
-            for item in sorted(own, key=lambda each: self._seconds.get(each.nodeid, 0)):
+            for item in sorted(_own(fault, items), key=lambda each: self._seconds.get(each.nodeid, 0)):
                 if _item_fails(item):
                     return str(item.nodeid)
         return ""
+
+    def _limit(self, fault: Fault, items: list[Any]) -> int:
+        """Seconds of a processor that a child may take: one that notices nothing runs all of its tests."""
+        return _SECONDS + round(2 * sum(self._seconds.get(item.nodeid, 0) for item in _own(fault, items)))
+
+
+def _own(fault: Fault, items: list[Any]) -> list[Any]:
+    return [item for item in items if item.path.stem in fault.tests]
 
 
 def _item_fails(item: Any) -> bool:
@@ -163,11 +171,11 @@ def _item_fails(item: Any) -> bool:
 def _timed(items: list[Any]) -> Iterator[str]:
     """Seconds and name of each test, up to one that fails, which is told alone."""
     for item in items:
-        start = time.monotonic()
+        start = time.process_time()
         if _item_fails(item):
             yield f"! {item.nodeid}"
             return
-        yield f"{time.monotonic() - start:.4f} {item.nodeid}"
+        yield f"{time.process_time() - start:.4f} {item.nodeid}"
 
 
 def _load(module: str, source: str, folder: Path) -> None:
@@ -196,7 +204,7 @@ def _dependents(module: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _forked(work: Callable[[], str], writer: int, limit: int = _SECONDS) -> int:
+def _forked(work: Callable[[], str], writer: int, limit: int) -> int:
     """A child that does `work` and writes what it returns; the id of its process."""
     process = os.fork()
     if process:
@@ -239,9 +247,14 @@ def judge(verdicts: Sequence[Verdict]) -> tuple[str, bool]:
     """The closing lines, and whether the tests are good enough."""
     alive = [each for each in verdicts if not each.noticed]
     share = 1 - len(alive) / max(len(verdicts), 1)
-    lines = [f"{len(verdicts) - len(alive)} of {len(verdicts)} faults noticed ({share:.1%})"]
+    lines = ["| source | faults | noticed |", "|---|---|---|"]
+    for module in dict.fromkeys(each.fault.module for each in verdicts):
+        fates = [each.noticed for each in verdicts if each.fault.module == module]
+        lines.append(f"| {module} | {len(fates)} | {sum(fates)} |")
+    lines.append(f"\n{len(verdicts) - len(alive)} of {len(verdicts)} faults noticed ({share:.1%}).")
     for each in alive:
-        lines.append(f"  {each.fault.module}, {each.fault.name}: {EQUIVALENT.get(each.fault.key, 'NO REASON GIVEN')}")
+        reason = EQUIVALENT.get(each.fault.key, "NO REASON GIVEN")
+        lines.append(f"- {each.fault.module}, {each.fault.name}: {reason}")
     sound = bool(verdicts) and share >= _NEEDED and all(each.fault.key in EQUIVALENT for each in alive)
     return "\n".join(lines), sound
 

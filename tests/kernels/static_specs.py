@@ -149,20 +149,26 @@ def _attention_table() -> Iterator[Case]:
         return
     attention = operations["attention"].attention
     starts = torch.zeros(2, SEQ, dtype=torch.int64)
-    for head_dim in (16, 24, 32, 64, 80, 128):
+    limits = {"window": 256, "document_starts": starts}
+    for head_dim in (16, 24, 32, 64, 80, 96, 128):
         for dtype in (HALF, WIDE):
             inputs = _inputs_of(_queries_and_keys, head_dim, dtype, SEQ)
             note = f"heads of {head_dim}, {dtype}"
             yield from both_passes("attention", "own", inputs, attention, note=note)
+            if head_dim in (32, 64, 80, 128):
+                function, note = partial(attention, **limits), f"window and documents, {note}"
+                yield from both_passes("attention", "own", inputs, function, note=note)
     for head_dim in (64, 128):
         inputs = _inputs_of(_queries_and_keys, head_dim, HALF, SEQ)
         for note, named in (
             ("all keys", {"causal": False}),
-            ("window", {"window": 256}),
-            ("documents", {"document_starts": starts}),
+            *((name, {name: limit}) for name, limit in limits.items()),
         ):
             note = f"{note}, heads of {head_dim}"
             yield from both_passes("attention", "own", inputs, partial(attention, **named), note=note)
+    for head_dim in (64, 128):  # as many heads of keys as of queries: the loop over a group falls away
+        inputs = _inputs_of(_equal_heads, head_dim)
+        yield from both_passes("attention", "own", inputs, attention, note=f"no groups, heads of {head_dim}")
     for head_dim in (64, 128):
         inputs = _inputs_of(_queries_and_keys, head_dim, HALF, 1)
         yield Case("attention", "own", "forward", inputs, attention, note=f"decoding, heads of {head_dim}")
@@ -171,6 +177,10 @@ def _attention_table() -> Iterator[Case]:
 def _queries_and_keys(head_dim: int, dtype: torch.dtype, queries: int) -> tuple[Tensor, ...]:
     sizes = ((queries, 16), (SEQ, 4), (SEQ, 4))
     return tuple(number(2, seq, heads, head_dim, dtype=dtype).transpose(1, 2) for seq, heads in sizes)
+
+
+def _equal_heads(head_dim: int) -> tuple[Tensor, ...]:
+    return tuple(number(2, SEQ, 16, head_dim).transpose(1, 2) for _ in range(3))
 
 
 def _loss_table() -> Iterator[Case]:

@@ -9,11 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _MAKE_NOTHING = ("aten::empty", "aten::new_empty", "aten::detach", "aten::_local_scalar_dense")
-_PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+_PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::matmul")
 
 
 class CountTorch(TorchDispatchMode):
-    """Adds up bytes and flops of the operations inside; views and empty tensors cost nothing."""
+    """Adds up bytes and flops of the operations inside; views, empty tensors and questions of dtype cost nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,8 @@ class CountTorch(TorchDispatchMode):
                 return _implementation(func)(*args, **kwargs)
         result = func(*args, **kwargs)
         name = func._schema.name
-        if not func.is_view and not name.startswith(_MAKE_NOTHING):
+        tells_of_dtypes = not any(isinstance(each, Tensor) for each in tree_leaves(result))
+        if not (func.is_view or tells_of_dtypes or name.startswith(_MAKE_NOTHING)):
             self.parts.append((name, _moved(func, args, kwargs, result), _flops(name, args)))
         return result
 

@@ -17,9 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,56 @@ class _Counter:
         return self.traffic
 
 
+class Known:
+    """Counts of launches by all that decides them: a launch that was counted once need not run again.
+
+    Architectures share what they launch alike, and a loss the chunks that are of one size.
+
+    Args:
+        folder: where they are kept; None to keep them nowhere.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._counts: dict[str, Traffic] = {}
+
+    def count(self, key: str, run: Callable[[], Traffic]) -> Traffic:
+        """What `run` counts, from memory where the same launch was counted before."""
+        if key not in self._counts:
+            path = self._folder and self._folder / f"{key}.json"
+            if path and path.is_file():
+                self._counts[key] = Traffic(**json.loads(path.read_text()))
+            else:
+                self._counts[key] = run()
+                if path:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    partial = path.with_suffix(f".{os.getpid()}")
+                    partial.write_text(json.dumps(asdict(self._counts[key])))
+                    partial.replace(path)
+        return replace(self._counts[key])
+
+
+def launch_key(kernel: str, grid: Any, arguments: dict[str, Any]) -> str:
+    """A launch's kernel, grid and arguments: of tensors the layout, which share memory, and the integers' values."""
+    if callable(grid):
+        grid = grid(arguments)
+    storages: dict[int, int] = {}
+    parts: list[Any] = [kernel, tuple(grid)]
+    for name, value in arguments.items():
+        if not hasattr(value, "untyped_storage"):
+            parts.append((name, str(value)))
+            continue
+        storage = value.untyped_storage()
+        place = storages.setdefault(storage.data_ptr(), len(storages))
+        layout = (tuple(value.shape), value.stride(), str(value.dtype), value.storage_offset(), place, storage.nbytes())
+        whole = not (value.is_floating_point() or value.dtype.itemsize == 1)
+        parts.append((name, layout, hashlib.sha256(value.numpy().tobytes()).hexdigest() if whole else ""))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
 @contextlib.contextmanager
-def counting() -> Iterator[list[Traffic]]:
-    """Count the launches inside, one entry each."""
+def counting(known: Known | None = None) -> Iterator[list[Traffic]]:
+    """Count the launches inside, one entry each; those in `known` do not run, and leave their outputs as they are."""
     import numpy as np
     from triton.runtime import interpreter
     from triton.runtime.autotuner import Autotuner
@@ -126,11 +173,16 @@ def counting() -> Iterator[list[Traffic]]:
         return unary(self, value, operation)
 
     def counted_call(self: Any, *arguments: Any, **named: Any) -> None:
-        given = [*arguments, *named.values()]
-        running.append(_Counter(self.fn.__name__, [each for each in given if hasattr(each, "untyped_storage")]))
-        with honest():
+        given = {**dict(zip(self.arg_names, arguments, strict=False)), **named}
+        kernel = self.fn.__name__
+
+        def run() -> Traffic:
+            running.append(_Counter(kernel, [each for each in given.values() if hasattr(each, "untyped_storage")]))
             call(self, *arguments, **named)
-        counted.append(running.pop().finish())
+            return running.pop().finish()
+
+        with honest():
+            counted.append(run() if known is None else known.count(launch_key(kernel, self.grid, given), run))
 
     with contextlib.ExitStack() as stack:
         for owner, name, value in (
@@ -181,7 +233,7 @@ def count(sources: Sequence[str], architectures: Sequence[str], only: str = "") 
 
     def in_child(task: tuple[str, str]) -> list[dict]:
         source, architecture = task
-        folder = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache") / "static-figures"
+        folder = _folder()
         path = folder / f"traffic-{source}-{architecture}-{_state_of(source, only)}.json"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
@@ -197,6 +249,11 @@ def count(sources: Sequence[str], architectures: Sequence[str], only: str = "") 
     tasks = [(source, architecture) for source in sources for architecture in architectures]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return [row for rows in pool.map(in_child, tasks) for row in rows]
+
+
+def _folder() -> Path:
+    """Where counts are kept."""
+    return Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache") / "static-figures"
 
 
 def _run_child(source: str, architecture: str, only: str, result: Path) -> None:
@@ -233,14 +290,14 @@ def count_here(source: str, architecture: str, only: str) -> list[dict]:
     from tests.kernels.torch_operations import SkipProducts
 
     interpreter.install()
-    rows = []
+    rows, known = [], Known(_folder() / f"launches-{source}-{_state_of(source, '')}")
     with stub_for(architecture), pretending(architecture, "cpu"):
         for case in _cases(source):
             if not re.search(only, f"{case.op} {case.peer}"):
                 continue
             counts, start = [], time.process_time()
             for size in case.counted:
-                with counting() as counted:
+                with counting(known) as counted:
                     case.run(size, around=SkipProducts())
                 counts.append(by_kernel([each for each in counted if re.search(case.only, each.kernel)]))
             took = time.process_time() - start

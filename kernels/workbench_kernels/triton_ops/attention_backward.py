@@ -72,15 +72,19 @@ def grad_q_kernel(
     )
     dq = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
     scale_2 = scale * LOG2_E
-    if LIMITED:
+    IN_PARTS: tl.constexpr = not LIMITED or q_pointer.dtype.element_ty != tl.float32
+    if not IN_PARTS:
+        whole_end = first  # one loop, all of it masked: what three keep in registers would spill
+    if LIMITED and IN_PARTS:
         dq = _add_grad_q(
             dq, q, grad, lse, delta, k_base, v_base, first, whole, positions, lowest, kv_seq, scale_2,
             stride_ks * UNIT, stride_vs * UNIT, WIDE, CAUSAL, LIMITED, True, PRECISION, HEAD_DIM, BLOCK_D, BLOCK_N,
         )  # fmt: skip
-    dq = _add_grad_q(
-        dq, q, grad, lse, delta, k_base, v_base, whole, whole_end, positions, lowest, kv_seq, scale_2,
-        stride_ks * UNIT, stride_vs * UNIT, WIDE, CAUSAL, LIMITED, False, PRECISION, HEAD_DIM, BLOCK_D, BLOCK_N,
-    )  # fmt: skip
+    if IN_PARTS:
+        dq = _add_grad_q(
+            dq, q, grad, lse, delta, k_base, v_base, whole, whole_end, positions, lowest, kv_seq, scale_2,
+            stride_ks * UNIT, stride_vs * UNIT, WIDE, CAUSAL, LIMITED, False, PRECISION, HEAD_DIM, BLOCK_D, BLOCK_N,
+        )  # fmt: skip
     dq = _add_grad_q(
         dq, q, grad, lse, delta, k_base, v_base, whole_end, end, positions, lowest, kv_seq, scale_2,
         stride_ks * UNIT, stride_vs * UNIT, WIDE, CAUSAL, LIMITED, True, PRECISION, HEAD_DIM, BLOCK_D, BLOCK_N,
@@ -143,7 +147,7 @@ def grad_kv_kernel(
         starts += batch * seq
 
     last_key = tl.minimum(first_key + BLOCK_N, kv_seq) - 1
-    first, whole, whole_end, end = query_range(
+    first, whole, end = query_range(
         first_key, last_key, seq, kv_seq, window, starts, CAUSAL, WINDOWED, DOCUMENTS, BLOCK_M
     )
     dk = tl.zeros((BLOCK_N, BLOCK_D), dtype=tl.float32)
@@ -155,7 +159,7 @@ def grad_kv_kernel(
         grad_base = grad_pointer + batch * (stride_gb * UNIT) + head * (stride_gh * UNIT)
         lse_base = lse_pointer + (batch * heads + head) * seq
         delta_base = delta_pointer + (batch * heads + head) * seq
-        if LIMITED:  # one loop: what three keep in registers would spill
+        if LIMITED:  # one loop: what two keep in registers would spill
             dk, dv = _add_grad_kv(
                 dk, dv, k, v, q_base, grad_base, lse_base, delta_base, first, end, keys, seq, kv_seq, window,
                 starts, scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, True, PRECISION,
@@ -169,14 +173,9 @@ def grad_kv_kernel(
                     PRECISION, HEAD_DIM, BLOCK_D, BLOCK_M,
                 )  # fmt: skip
             dk, dv = _add_grad_kv(
-                dk, dv, k, v, q_base, grad_base, lse_base, delta_base, whole, whole_end, keys, seq, kv_seq, window,
+                dk, dv, k, v, q_base, grad_base, lse_base, delta_base, whole, end, keys, seq, kv_seq, window,
                 starts, scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, False,
                 PRECISION, HEAD_DIM, BLOCK_D, BLOCK_M,
-            )  # fmt: skip
-            dk, dv = _add_grad_kv(
-                dk, dv, k, v, q_base, grad_base, lse_base, delta_base, whole_end, end, keys, seq, kv_seq, window,
-                starts, scale_2, stride_qs * UNIT, stride_gs * UNIT, WIDE, CAUSAL, WINDOWED, DOCUMENTS, True, PRECISION,
-                HEAD_DIM, BLOCK_D, BLOCK_M,
             )  # fmt: skip
     rows = ((batch * kv_seq + keys) * kv_heads + kv_head) * HEAD_DIM
     dk = (dk * scale).to(dk_pointer.dtype.element_ty)
@@ -191,22 +190,21 @@ def _add_grad_kv(
     MASKED: tl.constexpr, PRECISION: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):  # fmt: skip
-    """dk and dv with what flows from queries first to end of one head. Scores are (keys, queries) here: what dk and dv
-    multiply from the left needs no transposing then."""
+    """dk and dv with what flows from queries first to end of one head, MASKED where some of them see only some keys.
+
+    Scores are (keys, queries) here: what dk and dv multiply from the left needs no transposing then. Queries past the
+    last add nothing, so that no loop of its own is needed for the last ones.
+    """
     columns = tl.arange(0, BLOCK_D)
     PADDED: tl.constexpr = HEAD_DIM < BLOCK_D
     for start in range(first, end, BLOCK_M):
         queries = start + tl.arange(0, BLOCK_M)
         q_pointers = q_base + row_offsets(queries, stride_qs, WIDE)[:, None] + columns[None, :]
         grad_pointers = grad_base + row_offsets(queries, stride_gs, WIDE)[:, None] + columns[None, :]
-        q = load_tile(q_pointers, (queries < seq)[:, None], (columns < HEAD_DIM)[None, :], MASKED, PADDED)
-        grad = load_tile(grad_pointers, (queries < seq)[:, None], (columns < HEAD_DIM)[None, :], MASKED, PADDED)
-        if MASKED:
-            lse = tl.load(lse_base + queries, mask=queries < seq, other=float("inf"))  # of no query: a probability of 0
-            delta = tl.load(delta_base + queries, mask=queries < seq, other=0.0)
-        else:
-            lse = tl.load(lse_base + queries)
-            delta = tl.load(delta_base + queries)
+        q = load_tile(q_pointers, (queries < seq)[:, None], (columns < HEAD_DIM)[None, :], True, PADDED)
+        grad = load_tile(grad_pointers, (queries < seq)[:, None], (columns < HEAD_DIM)[None, :], True, PADDED)
+        lse = tl.load(lse_base + queries, mask=queries < seq, other=float("inf"))  # of no query: a probability of 0
+        delta = tl.load(delta_base + queries, mask=queries < seq, other=0.0)
         scores = tl.dot(k, tl.trans(q), input_precision=PRECISION)
         p = tl.math.exp2(scores * scale_2 - lse[None, :])
         if MASKED:
@@ -226,12 +224,12 @@ def _add_grad_kv(
 _Row = tuple[int, int, int, int]
 _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
     "sm_80": {
-        32: ((64, 64, 4, 2), (64, 64, 4, 2)),
+        32: ((128, 64, 8, 2), (64, 128, 8, 2)),
         64: ((128, 64, 8, 2), (32, 128, 8, 2)),
         128: ((64, 64, 8, 2), (32, 64, 8, 2)),
     },
     "sm_86": {
-        32: ((64, 64, 4, 2), (64, 64, 4, 2)),
+        32: ((64, 64, 4, 2), (64, 128, 8, 2)),
         64: ((128, 64, 8, 2), (32, 128, 8, 2)),
         128: ((64, 64, 8, 2), (32, 64, 8, 2)),
     },
@@ -242,8 +240,8 @@ _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
     },
     "sm_100": {
         32: ((64, 64, 4, 2), (64, 128, 8, 2)),
-        64: ((128, 64, 8, 2), (64, 128, 8, 2)),
-        128: ((128, 64, 8, 2), (64, 64, 8, 2)),
+        64: ((128, 64, 8, 2), (32, 128, 8, 2)),
+        128: ((128, 64, 8, 2), (32, 128, 8, 1)),
     },
     "default": {
         32: ((64, 64, 4, 1), (64, 64, 4, 1)),
@@ -252,16 +250,24 @@ _TABLE: dict[str, dict[int, tuple[_Row, _Row]]] = {
     },
 }
 # Of dk and dv with a window or documents, whose masks take registers, where the rows above would spill.
-_LIMITED: dict[str, dict[int, _Row]] = {"sm_100": {32: (32, 128, 8, 2), 64: (32, 128, 8, 2), 128: (32, 64, 8, 1)}}
+_LIMITED: dict[str, dict[int, _Row]] = {"sm_100": {32: (32, 128, 8, 2)}}
+# Likewise of dk and dv for heads that are padded to the size, whose masks take registers too.
+_PADDED: dict[str, dict[int, _Row]] = {"sm_90": {128: (32, 64, 8, 2)}, "sm_100": {}}
 _WIDE = {
     32: ((16, 32, 4, 1), (16, 16, 4, 1)),
     64: ((32, 32, 8, 1), (32, 32, 8, 1)),
-    128: ((16, 32, 8, 1), (16, 16, 4, 1)),
+    128: ((16, 32, 8, 1), (16, 16, 8, 1)),
+}
+_SMALL: dict[int, tuple[_Row, _Row]] = {
+    32: ((16, 16, 4, 1), (16, 16, 4, 1)),
+    64: ((16, 16, 4, 1), (16, 16, 4, 1)),
+    128: ((16, 16, 4, 1), (16, 16, 8, 1)),
 }
 _FLOAT32: dict[str, dict[int, tuple[_Row, _Row]]] = {
     "sm_80": _WIDE,
     "sm_86": _WIDE,
-    "default": dict.fromkeys((32, 64, 128), ((16, 16, 4, 1), (16, 16, 4, 1))),
+    "sm_100": _SMALL | {32: ((16, 16, 4, 1), (16, 16, 8, 1))},
+    "default": _SMALL,
 }
 _INTERPRETED: tuple[_Row, _Row] = ((32, 16, 4, 1), (16, 32, 4, 1))
 
@@ -274,17 +280,21 @@ def launches(architecture: str) -> dict[str, Launch]:
             of_q, of_kv = _launches(architecture, kind, size)
             found |= {f"grad_q {kind} {size}": of_q, f"grad_kv {kind} {size}": of_kv}
             found[f"grad_kv {kind} {size} limited"] = _launches(architecture, kind, size, limited=True)[1]
+            found[f"grad_kv {kind} {size} padded"] = _launches(architecture, kind, size, padded=True)[1]
     return found
 
 
-def _launches(architecture: str, kind: str, size: int, limited: bool = False) -> tuple[Launch, Launch]:
-    """Of dq, and of dk and dv; `limited` by a window or documents."""
+def _launches(
+    architecture: str, kind: str, size: int, limited: bool = False, padded: bool = False
+) -> tuple[Launch, Launch]:
+    """Of dq, and of dk and dv; `limited` by a window or documents, heads `padded` to the size."""
     if architecture == INTERPRETER:
         rows = _INTERPRETED
     else:
         rows = lookup(_FLOAT32 if kind == "float32" else _TABLE, architecture)[size]
-        if limited and kind == "half":
-            rows = rows[0], lookup(_LIMITED | {"default": {size: rows[1]}}, architecture)[size]
+        for table, applies in ((_PADDED, padded), (_LIMITED, limited)):
+            if applies and kind == "half":
+                rows = rows[0], lookup({"default": {}} | table, architecture).get(size, rows[1])
     note = f"{kind}, head sizes up to {size}"
     of_q, of_kv = (Launch({"BLOCK_M": m, "BLOCK_N": n}, warps, stages, note) for m, n, warps, stages in rows)
     return of_q, of_kv
@@ -340,7 +350,8 @@ def attention_backward(
     dq, dk, dv = like_projection(q), like_projection(k), like_projection(v)
     kind = "float32" if q.dtype == torch.float32 else "half"
     limited = window is not None or starts is not None
-    of_q, of_kv = _launches(architecture(q.device), kind, size_class(q), limited)
+    padded = head_dim < size_class(q)
+    of_q, of_kv = _launches(architecture(q.device), kind, size_class(q), limited, padded)
     strides, layout = strides_of(q, k, v, grad)
     sizes = (seq, kv_seq, heads, window or 0, head_dim**-0.5, *strides)
     options = {

@@ -43,43 +43,40 @@ def query_range(
     first_key, last_key, seq, kv_seq, window, starts,
     CAUSAL: tl.constexpr, WINDOWED: tl.constexpr, DOCUMENTS: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
-    """The queries that see keys first_key to last_key, in the same three parts, multiples of BLOCK_M."""
+    """The queries that see any of keys first_key to last_key.
+
+    Returns where they begin, from where on causal order hides none of the keys, both multiples of BLOCK_M, and where
+    they end.
+    """
     shift = kv_seq - seq
     first = 0
     whole = 0
-    whole_end = seq
     end = seq
     if CAUSAL:
         first = tl.maximum(first_key - shift, 0)
         whole = tl.maximum(last_key - shift, 0)
     if WINDOWED:
-        whole_end = tl.maximum(tl.minimum(first_key + window - shift, seq), 0)
         end = tl.maximum(tl.minimum(last_key + window - shift, seq), 0)
     if DOCUMENTS:
-        of_first, of_last = _count_starts(starts, first, end, first_key, last_key)
-        whole_end = tl.minimum(whole_end, first + of_first)
-        end = tl.minimum(end, first + of_last)
+        end = tl.minimum(end, first + _count_starts(starts, first, end, last_key))
     first = first // BLOCK_M * BLOCK_M
     whole = tl.minimum(tl.cdiv(whole, BLOCK_M), tl.cdiv(end, BLOCK_M)) * BLOCK_M
-    whole_end = tl.maximum(whole_end // BLOCK_M * BLOCK_M, whole)
-    return first, whole, whole_end, end
+    return first, whole, end
 
 
 @triton.jit
-def _count_starts(starts, first, end, first_key, last_key):
-    """How many of queries first..end belong to documents that start at or before the first key, and the last.
+def _count_starts(starts, first, end, last_key):
+    """How many of queries first..end belong to documents that start at or before the last key.
 
     Counted, not searched: a few wide loads wait less than a chain of dependent ones.
     """
     WIDTH: tl.constexpr = 512
-    of_first = tl.zeros((WIDTH,), dtype=tl.int32)
-    of_last = tl.zeros((WIDTH,), dtype=tl.int32)
+    count = tl.zeros((WIDTH,), dtype=tl.int32)
     for query in range(first, end, WIDTH):
         queries = query + tl.arange(0, WIDTH)
         start = tl.load(starts + queries, mask=queries < end, other=2147483647)
-        of_first += (start <= first_key).to(tl.int32)
-        of_last += (start <= last_key).to(tl.int32)
-    return tl.sum(of_first, 0), tl.sum(of_last, 0)
+        count += (start <= last_key).to(tl.int32)
+    return tl.sum(count, 0)
 
 
 @triton.jit

@@ -201,7 +201,7 @@ def widest_block(architecture: str) -> int:
     return 64 if architecture == INTERPRETER else _WIDEST_BLOCK  # small: tests of small rows meet several blocks
 
 
-_TILE = {"forward": (2048, 16), "backward": (2048, 8)}
+_TILE = {"forward": (1024, 16), "backward": (2048, 8)}
 """Elements of a program, and of a thread: two 128-bit loads of bf16 in flight, and one of x and grad each."""
 
 _SEVERAL = {

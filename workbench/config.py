@@ -39,7 +39,7 @@ class RunSettings(Settings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of matrix products; `auto` takes what is fast here. fp16 scales the loss. Weights stay in float32."""
     compile: bool | Literal["auto"] = "auto"
-    """Use torch.compile; `auto` does so on CUDA only, as on a CPU the warm-up costs more than it gives."""
+    """Use torch.compile; `auto` does not: compiling takes minutes, which only a run of hours makes up for."""
     threads: Annotated[WholeNumber, Field(gt=0, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; `auto` measures what is fastest for the model's sizes."""
     workspace: str = "runs"

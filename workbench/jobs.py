@@ -294,7 +294,6 @@ class Job:
                 f"was computed on {earlier['device']}, which is not what {settings.device!r} means here",
                 "go on where it was started, or start anew with --name NEW",
             )
-        compiled = settings.compile if settings.compile != "auto" else device.type == "cuda"
         config, stage = expected_config(self.profile), self.profile.stage[0]
         tokens = stage.batch_size * stage.sequence_length
         check_memory(config, device)
@@ -307,7 +306,7 @@ class Job:
         resolved = {
             "device": device.type,
             "precision": precision,
-            "compile": compiled,
+            "compile": settings.compile is True,
             "threads": threads,
             "micro_batch_size": earlier.get("micro_batch_size", {}),
             "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform()},

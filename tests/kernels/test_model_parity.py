@@ -77,7 +77,7 @@ def test_the_kernels_were_asked_for(device, monkeypatch) -> None:
 
     monkeypatch.setattr(dispatch, "side", noted)
     loss_and_gradients("triton", device, torch.float32, False, False)
-    assert asked == {"rms_norm", "apply_rotary", "swiglu", "attention", "linear_cross_entropy"}
+    assert asked == {"rms_norm", "add_rms_norm", "apply_rotary", "swiglu", "attention", "linear_cross_entropy"}
 
 
 def test_a_compiled_function_keeps_the_kernels_as_they_are(device) -> None:

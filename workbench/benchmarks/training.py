@@ -163,7 +163,6 @@ def _trainer(profile: Profile, config: ModelConfig, precision: Precision, device
     model = Transformer(config)
     initialize(model, profile.run.seed)
     rows = stage.micro_batch_size if stage.micro_batch_size != "auto" else stage.batch_size
-    compiled = profile.run.compile if profile.run.compile != "auto" else device.type == "cuda"
     trainer = Trainer(
         model=model.to(device),
         tokenizer=tokenizer,
@@ -177,7 +176,7 @@ def _trainer(profile: Profile, config: ModelConfig, precision: Precision, device
         ),
         settings=stage,
         steps=1_000_000,
-        machine=Machine(precision, rows, compiled),
+        machine=Machine(precision, rows, profile.run.compile is True),
         probe=_Nothing(),
         shelf=Shelf({}, lambda step: Path(), lambda: None),
         emitter=Emitter(),

@@ -15,5 +15,7 @@ FAULTS = [
     *faults_of_products.INT8,
 ]
 
-EQUIVALENT: dict[str, str] = {}
+EQUIVALENT: dict[str, str] = {
+    "int8_matmul: rows of x masked by <=": "one token or two: as many as the block of rows holds",
+}
 """The faults that change nothing that can be seen, each with the reason."""

@@ -116,6 +116,7 @@ INT8 = faults_in(
     ("test_int8_matmul",),
     ("scale dropped from a vector", "y = tl.sum(total, 2)[:, :, None] * scale", "y = tl.sum(total, 2)[:, :, None]"),
     ("rows of x masked by <=", "    keep_row = row < rows\n", "    keep_row = row <= rows\n"),
+    ("rows of a matrix masked by <=", "    keep_row = row[None, :] < rows\n", "    keep_row = row[None, :] <= rows\n"),
     ("the last columns read twice", "        keep = column < in_features", "        keep = column < in_features + 1"),
     (
         "scale of another row",

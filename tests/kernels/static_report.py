@@ -1,6 +1,7 @@
 """Compile kernels ahead of time, without a GPU or a driver, and print what they became.
 
-    python -m tests.kernels.static_report [own] [peers] [--architecture sm_90,...] [--filter REGEX] [--json FILE]
+    python -m tests.kernels.static_report [own|table|peers ...] [--architecture sm_90,...] [--filter REGEX]
+                                          [--json FILE] [--summary]
 
 Each architecture is compiled in a process of its own, without TRITON_INTERPRET; what was compiled once is taken from
 TRITON_CACHE_DIR. Columns are those of `figures.Figures`.
@@ -13,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -129,6 +131,24 @@ def table(rows: Sequence[dict]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)) for line in lines)
 
 
+def summary(rows: Sequence[dict]) -> str:
+    """A line for each architecture: how many launches, the worst of each figure, the kinds of matrix instructions."""
+    lines = ["| target | card | launches | registers | spilled B | shared KB, of | matrix instructions in |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for architecture in dict.fromkeys(row["architecture"] for row in rows):
+        card = CARDS[architecture]
+        own = [row for row in rows if row["architecture"] == architecture and row["kernel"] != "torch"]
+        most = {name: max(row[name] for row in own) for name in ("registers", "spilled_bytes", "shared_bytes")}
+        shared = f"{most['shared_bytes'] / 1024:.0f}, {card.block_shared_bytes >> 10}"
+        families = Counter(row["matrix_family"] for row in own if row["matrix_family"])
+        kinds = ", ".join(f"{number} {family}" for family, number in sorted(families.items()))
+        failed = sum(bool(row["error"]) for row in own)
+        launches = f"{len(own)}" + (f", {failed} FAILED" if failed else "")
+        cells = (architecture, card.name, launches, most["registers"], most["spilled_bytes"], shared, kinds)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """The command line; exits 1 if something could not be compiled."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -136,6 +156,7 @@ def main() -> int:
     parser.add_argument("--architecture", default=",".join(CARDS))
     parser.add_argument("--filter", default="")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--summary", action="store_true", help="a line for each architecture, in Markdown")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     architectures = arguments.architecture.split(",")
@@ -144,7 +165,7 @@ def main() -> int:
         arguments.child.write_text(json.dumps(rows, default=str))
         return 0
     rows = report(arguments.sources, architectures, arguments.filter)
-    print(table(rows))
+    print(summary(rows) if arguments.summary else table(rows))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))
     return int(not rows or any(row["error"] for row in rows))

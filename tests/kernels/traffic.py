@@ -134,8 +134,11 @@ def launch_key(kernel: str, grid: Any, arguments: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def counting(known: Known | None = None) -> Iterator[list[Traffic]]:
-    """Count the launches inside, one entry each; those in `known` do not run, and leave their outputs as they are."""
+def counting(known: Known | None = None, only: str = "") -> Iterator[list[Traffic]]:
+    """Count the launches inside, one entry each, of kernels that match `only`.
+
+    All others, and what is in `known`, do not run: they leave their outputs as they are.
+    """
     import numpy as np
     from triton.runtime import interpreter
     from triton.runtime.autotuner import Autotuner
@@ -175,6 +178,8 @@ def counting(known: Known | None = None) -> Iterator[list[Traffic]]:
     def counted_call(self: Any, *arguments: Any, **named: Any) -> None:
         given = {**dict(zip(self.arg_names, arguments, strict=False)), **named}
         kernel = self.fn.__name__
+        if not re.search(only, kernel):
+            return
 
         def run() -> Traffic:
             running.append(_Counter(kernel, [each for each in given.values() if hasattr(each, "untyped_storage")]))
@@ -297,9 +302,9 @@ def count_here(source: str, architecture: str, only: str) -> list[dict]:
                 continue
             counts, start = [], time.process_time()
             for size in case.counted:
-                with counting(known) as counted:
+                with counting(known, case.only) as counted:
                     case.run(size, around=SkipProducts())
-                counts.append(by_kernel([each for each in counted if re.search(case.only, each.kernel)]))
+                counts.append(by_kernel(counted))
             took = time.process_time() - start
             print(f"{case.op} of {case.peer} counted in {took:.1f} s", file=sys.stderr, flush=True)
             for traffic in at_batch(BATCH, case.counted, counts).values():

@@ -71,7 +71,7 @@ def test_transformers_loads_the_folder(gguf_file: Path, model: Transformer, tmp_
         ({"tokenizer": "llama"}, "its tokenizer is 'llama'"),
         ({"add_tokenizer_pre": "chatglm"}, "with 'chatglm'"),
         ({"add_tokenizer_pre": "smollm"}, "does not say tokenizer.ggml.merges"),
-        ({"add_rope_scaling_type": gguf.RopeScalingType.LINEAR}, "rope scaling of type 'linear'"),
+        ({"add_rope_scaling_type": gguf.RopeScalingType.LINEAR}, "rope scaling 'linear' does not say factor"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_and_leaves_nothing(tmp_path: Path, kind: dict, message: str) -> None:

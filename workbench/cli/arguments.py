@@ -134,6 +134,14 @@ def _add_model_commands(commands: Any) -> None:
     importing.add_argument("source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, or a file")
     importing.add_argument("--out", metavar="DIR", help="where to put it; the models folder when absent")
 
+    exporting = _add(commands, "export", "model_commands:export_model", "write a model as a GGUF file", workspace=True)
+    exporting.add_argument("model", metavar="RUN|DIR")
+    exporting.add_argument("out", metavar="FILE.gguf", help="the file to write, for llama.cpp")
+    exporting.add_argument(
+        "--type", choices=("f32", "f16", "bf16", "q8_0"), default="f16", help="of its matrices; f16 when absent"
+    )
+    _add_checkpoint(exporting)
+
 
 def _add_evaluation(commands: Any) -> None:
     measuring = _add(commands, "eval", "eval_commands:evaluate", "measure a model", workspace=True)
@@ -207,9 +215,7 @@ def _add_benchmarks(commands: Any) -> None:
 
 
 def _add_sizes(commands: Any) -> None:
-    model = commands.add_parser(
-        "model", help="sizes: for a budget, and of published models", allow_abbrev=False
-    )
+    model = commands.add_parser("model", help="sizes: for a budget, and of published models", allow_abbrev=False)
     actions = model.add_subparsers(title="commands", metavar="WHAT", required=True)
     sizes = _add(actions, "sizes", "size_commands:sizes", "models of about so many parameters, and what each costs")
     sizes.add_argument("parameters", type=_amount, metavar="N", help="parameters in all: 30M, 1.1B, 500k")

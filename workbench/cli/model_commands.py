@@ -1,4 +1,4 @@
-"""Commands that load a model: chat, sample, import."""
+"""Commands that load a model: chat, sample, import, export."""
 
 import argparse
 import json
@@ -58,6 +58,23 @@ def import_model(arguments: argparse.Namespace) -> int:
         path = huggingface.import_model(arguments.source, out, on_licence=tell_licence)
     print(path)
     print(f"talk to it: llm-workbench chat {path}", file=sys.stderr)
+    return 0
+
+
+def export_model(arguments: argparse.Namespace) -> int:
+    """`export RUN|DIR FILE.gguf`: a model for llama.cpp; its path on stdout.
+
+    Raises:
+        ModelError: llama.cpp could not compute it, or the file exists.
+    """
+    from workbench.interop.gguf_write import export_gguf
+
+    directory, target = find_model(arguments), Path(arguments.out)
+    if target.suffix != ".gguf":
+        raise UsageError(arguments.out, "is no name of a GGUF file", "let it end in .gguf")
+    with unwinding():
+        export_gguf(directory, target, arguments.type)
+    print(target)
     return 0
 
 

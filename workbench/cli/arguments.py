@@ -87,6 +87,8 @@ def _add_run_commands(commands: Any) -> None:
     resume.add_argument("run", metavar="RUN")
     resume.add_argument("--steps", type=_positive, metavar="N", help="train the last stage up to N steps in all")
     resume.add_argument("--learning-rate", type=_learning_rate, metavar="VALUE", help="a new peak learning rate")
+    resume.add_argument("--from-step", type=_positive, metavar="N", help="go back to this checkpoint first")
+    resume.add_argument("--stage", metavar="STAGE", help="whose checkpoint that is; the stage at work when absent")
     _add_narration(resume, json_name="json", quiet_name="quiet")
 
     runs = _add(commands, "runs", "run_commands:runs", "list the runs", workspace=True)

@@ -98,6 +98,12 @@ def _add_run_commands(commands: Any) -> None:
     report.add_argument("run", metavar="RUN")
     report.add_argument("--json", action="store_true", help="print report.json, not report.md")
 
+    text = "curves, settings, scores and answers of runs, stages or checkpoints side by side"
+    compare = _add(commands, "compare", "compare_commands:compare_sides", text, workspace=True)
+    compare.add_argument("sides", nargs="+", metavar="RUN[:STAGE][@STEP]", help="two at least")
+    compare.add_argument("--by", choices=("step", "tokens", "seconds"), default="step", help="what curves run along")
+    compare.add_argument("--json", action="store_true", help="as one JSON object, with the whole curves")
+
     control = _add(commands, "control", "run_commands:control", "steer a run of another process", workspace=True)
     control.add_argument("run", metavar="RUN")
     wishes = ("pause", "resume", "stop", "checkpoint", "evaluate", "sample", "learning-rate")

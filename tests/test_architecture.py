@@ -32,13 +32,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inference": {"model", "tokenizer"},
     "training": {"model", "tokenizer", "data"},
     "evaluation": {"inference", "model", "tokenizer", "data", "runs"},
+    "inspection": {"inference", "model", "tokenizer", "workbench_kernels"},
     "interop": {"inference", "model", "tokenizer", "data"},
     "jobs": {
         *("data", "evaluation", "inference", "interop", "model", "runs", "tokenizer", "training"),
         "workbench_kernels",  # to check them on a device
     },
     "benchmarks": {"data", "model", "tokenizer", "training"},
-    "tui": {"jobs", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"},
+    "tui": {"jobs", "data", "evaluation", "inference", "inspection", "interop", "model", "runs", "tokenizer"},
     "cli": {
         *("tui", "jobs", "benchmarks", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"),
         "workbench_kernels",  # `bench kernels` only

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 logger = logging.getLogger(__name__)
 
@@ -298,6 +298,41 @@ class Warned(Event):
 
     stage: str
     message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosed(Event):
+    """Something is wrong with the training of a stage, or soon will be: what it is, why, and what helps.
+
+    Args:
+        finding: the kind of trouble, such as `spike` or `overfitting`.
+        since: the last step that was still well; -1 where going back would not help.
+        cause: what was seen, in words and with this run's figures; may quote training data, so it is never markup.
+        cure: what to do.
+    """
+
+    stage: str
+    step: int
+    finding: str
+    severity: Literal["note", "warning", "error"]
+    since: int
+    cause: str
+    cure: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRolledBack(Event):
+    """A stage went back to an earlier checkpoint; what came after it is set aside in the run's folder.
+
+    Args:
+        step: of the checkpoint; `from_step` is where the stage stood.
+        aside: the folder that holds what was made in between.
+    """
+
+    stage: str
+    step: int
+    from_step: int
+    aside: str
 
 
 @dataclass(frozen=True, kw_only=True)

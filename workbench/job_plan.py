@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,15 +95,15 @@ def stored_profile(run: RunDirectory) -> Profile:
         raise RunError(run.name, f"its profile cannot be read: {error}", "choose another --name") from error
 
 
-def check_stage_name(profile: Profile, name: str | None) -> None:
-    """Refuse a stage that the profile does not have.
+def check_stage_name(profile: Profile, name: str | None, option: str = "--from") -> None:
+    """Refuse a stage that the profile does not have; `option` is what named it.
 
     Raises:
         RunError: with the nearest name.
     """
     names = [stage.name for stage in profile.stage]
     if name is not None and name not in names:
-        raise RunError(f"--from {name}", "there is no such stage", suggest(name, names))
+        raise RunError(f"{option} {name}", "there is no such stage", suggest(name, names))
 
 
 def refuse_differences(run: RunDirectory, profile: Profile, from_stage: str | None) -> None:
@@ -131,20 +129,7 @@ def differences(earlier: Profile, later: Profile) -> list[tuple[str, str, str]]:
     """What differs between two profiles and matters: (key, earlier value, later value)."""
     old, new = dict(_flat(_essential(earlier))), dict(_flat(_essential(later)))
     keys = [*old, *(key for key in new if key not in old)]
-    return [
-        (key, _shown(old.get(key)), _shown(new.get(key))) for key in keys if old.get(key, "") != new.get(key, "")
-    ]
-
-
-def set_aside(run: RunDirectory, stages: Sequence[str]) -> None:
-    """Move stages that will be run again into the run's `.earlier` folder; nothing is deleted."""
-    for name in stages:
-        directory = run.stage(name).path
-        if directory.exists():
-            stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 10**6:06d}"
-            target = run.path / ".earlier" / f"{name}-{stamp}"
-            target.parent.mkdir(exist_ok=True)
-            shutil.move(directory, target)
+    return [(key, _shown(old.get(key)), _shown(new.get(key))) for key in keys if old.get(key, "") != new.get(key, "")]
 
 
 def check_lineage(checkpoint: Path, inputs: str, run: RunDirectory, stage: str) -> None:

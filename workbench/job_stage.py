@@ -1,6 +1,8 @@
 """One stage of a run: its data, the model it starts from, its training, its result."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from workbench.runs.metrics import read_metrics
 from workbench.runs.store import StageDirectory
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.checkpoint import load_resume, save_result
+from workbench.training.diagnosis import Diagnosis
+from workbench.training.history import StageFigures
 from workbench.training.probe import Measured, Sample
 from workbench.training.surroundings import Machine, Shelf
 from workbench.training.trainer import Trainer
@@ -107,12 +111,38 @@ class StageRun:
         self._announce_start(trainer)
         if isinstance(self.loader, MixedLoader):
             self._announce_mixture(self.steps, self.loader.position_after(self.steps))
-        complete = trainer.run()
+        with self._diagnosed(trainer.step):
+            complete = trainer.run()
         if complete:
             if trainer.step < self.steps:
                 self._announce_mixture(trainer.step, trainer.position)
             self.model = self._outcome(trainer)
         return complete
+
+    @contextlib.contextmanager
+    def _diagnosed(self, step: int) -> Iterator[None]:
+        """Let the diagnosis listen meanwhile; it knows the figures of earlier starts of the stage."""
+        stage = self.stage
+        figures = StageFigures(
+            name=stage.name,
+            kind=stage.kind,
+            steps=self.steps,
+            vocab_size=self.model.config.vocab_size,
+            fresh=self.parent.directory is None,
+            epochs=self.steps / self.loader.steps_per_epoch,
+            learning_rate=stage.learning_rate,
+            warmup=stage.warmup,
+            clip=stage.clip,
+        )
+        emitter = self.setting.emitter
+        diagnosis = Diagnosis(figures, emitter)
+        diagnosis.recall(record for record in read_metrics(self.directory.metrics) if record.get("step", 0) <= step)
+        emitter.subscribe(diagnosis)
+        try:
+            diagnosis.begin(step)
+            yield
+        finally:
+            emitter.unsubscribe(diagnosis)
 
     def result(self, scores: dict[str, float], evaluation: str) -> StageResult:
         """Save the trained model as the stage's result, then put it on record."""

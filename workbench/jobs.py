@@ -36,7 +36,6 @@ from workbench.job_plan import (
     check_stage_name,
     fingerprint,
     refuse_differences,
-    set_aside,
     stored_profile,
 )
 from workbench.job_setting import Parent, Setting
@@ -51,6 +50,7 @@ from workbench.model.precision import resolve_device, resolve_precision, suggest
 from workbench.profile import profile_text
 from workbench.runs.liveness import CommandFile, Heartbeat, RunLock
 from workbench.runs.recorder import RunRecorder
+from workbench.runs.rollback import Rollback, find_rollback, roll_back, set_aside
 from workbench.runs.store import RunDirectory, check_run_name, create_run
 
 
@@ -78,6 +78,7 @@ class Job:
         workspace: folder of the runs; the profile's own when None.
         from_stage: run this stage and those after it again; what they made before is set aside, not deleted.
         longer: take the profile as it is although the run was made with another length (`resume_job`).
+        rollback: the checkpoint to go back to first; what came after it is set aside, not deleted.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Job:
         control: Control | None = None,
         from_stage: str | None = None,
         longer: bool = False,
+        rollback: Rollback | None = None,
     ) -> None:
         name = name or profile.run.name or "run"
         workspace = workspace or Path(profile.run.workspace)
@@ -98,7 +100,7 @@ class Job:
         self.profile = profile.model_copy(update={"run": run})
         self.directory = RunDirectory(workspace.resolve() / name)
         self.emitter, self.control = emitter or events.Emitter(), control or Control()
-        self._from_stage, self._longer = from_stage, longer
+        self._from_stage, self._longer, self._rollback = from_stage, longer, rollback
         self._commands: CommandFile | None = None
         self._stage_run: StageRun | None = None
         self._owned = False
@@ -181,6 +183,8 @@ class Job:
                 resumed=resumed,
             )
         )
+        if self._rollback is not None:
+            self._go_back(self._rollback)
         for name, reason in distrust_kernels(torch.device(resolved["device"]), resolved["precision"]).items():
             message = f"the kernel of {name} is off, PyTorch does its work: {reason}"
             self.emitter.emit(events.Warned(stage="", message=message))
@@ -201,6 +205,13 @@ class Job:
             should_stop=self._should_stop,
         )
         return self._run_stages(setting, resolved, start)
+
+    def _go_back(self, rollback: Rollback) -> None:
+        names = [stage.name for stage in self.profile.stage]
+        reached, aside = roll_back(self.directory, rollback, names[names.index(rollback.stage) + 1 :])
+        self.emitter.emit(
+            events.RunRolledBack(stage=rollback.stage, step=rollback.step, from_step=reached, aside=str(aside))
+        )
 
     def _run_stages(self, setting: Setting, resolved: dict[str, Any], start: float) -> RunOutcome:
         prepared = [prepare_data(setting, stage) for stage in self.profile.stage]
@@ -357,6 +368,8 @@ def resume_job(
     run_directory: Path,
     *,
     steps: int | None = None,
+    from_step: int | None = None,
+    stage: str | None = None,
     emitter: events.Emitter | None = None,
     control: Control | None = None,
 ) -> Job:
@@ -365,14 +378,19 @@ def resume_job(
     Args:
         steps: a new length of its last stage, at least what it has taken; the learning rate then follows the schedule
             of the new length from the step where it stands.
+        from_step: go back to this checkpoint first, of `stage` or else of the stage at work.
     Raises:
-        RunError: its profile cannot be read.
+        RunError: its profile cannot be read, or the checkpoint is not kept.
     """
     run = RunDirectory(run_directory)
     profile = stored_profile(run)
+    rollback = None
+    if from_step is not None:
+        check_stage_name(profile, stage, "--stage")
+        rollback = find_rollback(run, from_step, stage)
     if steps is not None:
         newest = run.stage(profile.stage[-1].name).newest_checkpoint()
-        if newest is not None and newest.step > steps:
+        if newest is not None and newest.step > steps and rollback is None:
             problem = f"has already taken {newest.step} steps, more than the {steps} asked for"
             raise RunError(f"run {run.name}", problem, f"ask for {newest.step} or more")
         last = profile.stage[-1].model_copy(update={"steps": steps, "epochs": None, "tokens": None})
@@ -384,6 +402,7 @@ def resume_job(
         emitter=emitter,
         control=control,
         longer=steps is not None,
+        rollback=rollback,
     )
 
 

@@ -213,6 +213,19 @@ def _(event: events.Warned) -> Line:
 
 
 @narrate.register
+def _(event: events.Diagnosed) -> Line:
+    tone: Tone = "plain" if event.severity == "note" else event.severity
+    at = f"{event.stage}, step {event.step:,}: " if event.step else f"{event.stage}: "
+    return Line(event.at, "diagnosis", f"{at}{event.cause}. Cure: {event.cure}", tone)
+
+
+@narrate.register
+def _(event: events.RunRolledBack) -> Line:
+    text = f"{event.stage} goes back from step {event.from_step:,} to {event.step:,}"
+    return Line(event.at, "back", f"{text}; what came after is in {event.aside}", "warning")
+
+
+@narrate.register
 def _(event: events.RunStopped) -> Line:
     where = f"at step {event.step:,} of {event.stage}, saved" if event.stage else "before its first step"
     return Line(event.at, "run", f"{event.run} stopped {where}", "warning")

@@ -12,6 +12,7 @@ from workbench.cli import console as console_module
 from workbench.cli.console import Console, JsonLines, start_check
 from workbench.cli.screen import Screen
 from workbench.events import (
+    Diagnosed,
     Event,
     RunFailed,
     RunStarted,
@@ -120,6 +121,14 @@ def test_a_first_loss_is_judged(loss: float, words: str, fine: bool) -> None:
     text, expected = start_check(loss, "loss", 1024)
     assert words in text
     assert expected == fine
+
+
+def test_a_finding_is_told_with_cause_and_cure_even_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    finding = Diagnosed(
+        stage="base", step=40, finding="spike", severity="warning", since=30, cause="it [/jumped]", cure="wait"
+    )
+    narrate(RUN_STARTED, finding, quiet=True)
+    assert "base, step 40: it [/jumped]. Cure: wait" in told(capsys)
 
 
 def test_plain_lines_come_every_so_often_and_at_both_ends(

@@ -187,7 +187,7 @@ def outside_fences(markdown: str) -> str:
 def test_the_report_as_data_has_the_documented_form(tmp_path: Path) -> None:
     _, data = report_of(complete_run(tmp_path / "world"))
     sft = data["stages"][1]
-    assert set(data) == {"stages", "scores", "seconds", "device", "versions"}
+    assert set(data) == {"stages", "scores", "findings", "seconds", "device", "versions"}
     assert [stage["name"] for stage in data["stages"]] == ["pretrain", "sft"]
     assert {key: sft[key] for key in ("name", "kind", "steps", "tokens", "seconds", "tokens_per_second")} == {
         "name": "sft",

@@ -89,6 +89,8 @@ def _add_run_commands(commands: Any) -> None:
     resume.add_argument("run", metavar="RUN")
     resume.add_argument("--steps", type=_positive, metavar="N", help="train the last stage up to N steps in all")
     resume.add_argument("--learning-rate", type=_learning_rate, metavar="VALUE", help="a new peak learning rate")
+    resume.add_argument("--from-step", type=_positive, metavar="N", help="go back to this checkpoint first")
+    resume.add_argument("--stage", metavar="STAGE", help="whose checkpoint that is; the stage at work when absent")
     _add_narration(resume, json_name="json", quiet_name="quiet")
 
     runs = _add(commands, "runs", "run_commands:runs", "list the runs", workspace=True)
@@ -97,6 +99,12 @@ def _add_run_commands(commands: Any) -> None:
     report = _add(commands, "report", "run_commands:report", "write and show the report of a run", workspace=True)
     report.add_argument("run", metavar="RUN")
     report.add_argument("--json", action="store_true", help="print report.json, not report.md")
+
+    text = "curves, settings, scores and answers of runs, stages or checkpoints side by side"
+    compare = _add(commands, "compare", "compare_commands:compare_sides", text, workspace=True)
+    compare.add_argument("sides", nargs="+", metavar="RUN[:STAGE][@STEP]", help="two at least")
+    compare.add_argument("--by", choices=("step", "tokens", "seconds"), default="step", help="what curves run along")
+    compare.add_argument("--json", action="store_true", help="as one JSON object, with the whole curves")
 
     control = _add(commands, "control", "run_commands:control", "steer a run of another process", workspace=True)
     control.add_argument("run", metavar="RUN")

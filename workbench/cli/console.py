@@ -9,6 +9,7 @@ from pathlib import Path
 from workbench.cli.screen import Screen
 from workbench.cli.terminal import clipped, one_line
 from workbench.events import (
+    Diagnosed,
     Event,
     Paused,
     Resumed,
@@ -60,7 +61,7 @@ class Console:
             self._first_stage = event.stages[0] if event.stages else ""
             self._screen.log_path = RunDirectory(Path(event.directory)).console_log_path
         if self._quiet:
-            if isinstance(event, Warned | RowRejected):
+            if isinstance(event, Warned | RowRejected | Diagnosed):
                 self._tell(event)
         elif isinstance(event, StepFinished):
             self._check_start(event.loss, "loss")
@@ -105,7 +106,8 @@ class Console:
         if self._unchecked and self._stage is not None:
             self._unchecked = False
             text, expected = start_check(loss, name, self._stage.vocab_size)
-            self._line(time.time(), "check", text, "good" if expected else "warning")
+            if expected:  # the diagnosis speaks of all others, with a cure
+                self._line(time.time(), "check", text, "good")
 
     def _step(self, event: StepFinished) -> None:
         if self._screen.live:

@@ -11,6 +11,7 @@ from workbench.cli.screen import Screen
 from workbench.cli.stop_signals import StopSignals
 from workbench.cli.summary import Summary, go_on_hint
 from workbench.control import Command, Control
+from workbench.errors import UsageError
 from workbench.events import Emitter
 from workbench.locations import state_folder
 
@@ -51,8 +52,11 @@ def run_profile(arguments: argparse.Namespace) -> int:
 
 
 def resume(arguments: argparse.Namespace) -> int:
-    """`resume RUN`: go on, for more steps or at another learning rate if asked."""
+    """`resume RUN`: go on, for more steps, at another learning rate or from an earlier checkpoint if asked."""
     from workbench.runs.store import open_run
+
+    if arguments.stage is not None and arguments.from_step is None:
+        raise UsageError(f"resume --stage {arguments.stage}", "has no effect without --from-step", "add --from-step N")
 
     workspace = Path(arguments.workspace or DEFAULT_WORKSPACE)
     run = open_run(workspace, arguments.run)
@@ -62,7 +66,14 @@ def resume(arguments: argparse.Namespace) -> int:
 
         if arguments.learning_rate is not None:
             control.request(Command("learning_rate", arguments.learning_rate))
-        return resume_job(run.path, steps=arguments.steps, emitter=emitter, control=control)
+        return resume_job(
+            run.path,
+            steps=arguments.steps,
+            from_step=arguments.from_step,
+            stage=arguments.stage,
+            emitter=emitter,
+            control=control,
+        )
 
     return work(make, run.path.parent, json=arguments.json, quiet=arguments.quiet)
 

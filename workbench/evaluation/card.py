@@ -11,6 +11,7 @@ from typing import Any
 from workbench.evaluation.card_curves import points, stage_curves
 from workbench.evaluation.expert_load import expert_load
 from workbench.evaluation.run_facts import Record, RunFacts, StageFacts
+from workbench.events import Diagnosed
 from workbench.narration import score
 
 # What of each kind is shown; the files in the run directory hold all.
@@ -48,6 +49,7 @@ def run_card(facts: RunFacts) -> str:
         _scores(facts),
         *(_stage_part(stage, facts) for stage in facts.stages.values()),
         _answers(facts),
+        _diagnosis(facts),
         _machine(facts),
         _warnings(facts),
     ]
@@ -289,6 +291,17 @@ def _machine(facts: RunFacts) -> str:
     if isinstance(versions, dict):
         rows.append(("Versions", ", ".join(f"{escaped(name)} {escaped(value)}" for name, value in versions.items())))
     return _section("Time, memory, versions", _table(("", ""), [row for row in rows if row[1]]))
+
+
+def _diagnosis(facts: RunFacts) -> str:
+    lines = []
+    for finding in facts.findings:
+        place = f"{escaped(finding.stage)}, step {finding.step:,}"
+        if isinstance(finding, Diagnosed):
+            lines.append(f"- **{place}**: {escaped(finding.cause)}. *Cure:* {escaped(finding.cure)}.")
+        else:
+            lines.append(f"- **{place}**: gone back to, from step {finding.from_step:,}.")
+    return _section("Diagnosis", "\n".join(lines))
 
 
 def _warnings(facts: RunFacts) -> str:

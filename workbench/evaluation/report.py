@@ -8,6 +8,7 @@ from typing import Any
 from workbench.atomic import write_atomically
 from workbench.evaluation.card import run_card
 from workbench.evaluation.run_facts import RunFacts, gather
+from workbench.events import Diagnosed
 
 
 def write_report(run_directory: Path) -> Path:
@@ -45,6 +46,11 @@ def report_data(facts: RunFacts) -> dict[str, Any]:
     return {
         "stages": stages,
         "scores": _finite(facts.scores),
+        "findings": [
+            {key: getattr(finding, key) for key in ("stage", "step", "finding", "severity", "cause", "cure")}
+            for finding in facts.findings
+            if isinstance(finding, Diagnosed)
+        ],
         "seconds": facts.seconds,
         "device": facts.device,
         "versions": facts.resolved.get("versions", {}),

@@ -12,8 +12,10 @@ from workbench.errors import RunError
 from workbench.events import (
     DataMixed,
     DataReady,
+    Diagnosed,
     Event,
     RunFinished,
+    RunRolledBack,
     RunStarted,
     Scored,
     StageFinished,
@@ -70,6 +72,7 @@ class RunFacts:
     Args:
         seconds: the time its processes ran, from each start to the last thing heard of it.
         scores: the latest ones.
+        findings: what the diagnosis told, and where a person went back to an earlier checkpoint, in their order.
         profile, resolved, state: what these files hold; empty where they are missing or damaged.
     """
 
@@ -83,6 +86,7 @@ class RunFacts:
     started: RunStarted | None = None
     tokenizer: TokenizerReady | None = None
     warnings: list[str] = field(default_factory=list)
+    findings: list[Diagnosed | RunRolledBack] = field(default_factory=list)
 
     @property
     def device(self) -> str:
@@ -133,6 +137,8 @@ def _note(facts: RunFacts, event: Event) -> None:
             facts.tokenizer = event
         case Warned() if event.message not in facts.warnings:
             facts.warnings.append(event.message)
+        case Diagnosed() | RunRolledBack():
+            facts.findings.append(event)
         case Scored() | RunFinished() if event.scores:
             facts.scores = dict(event.scores)
 

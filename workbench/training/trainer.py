@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from workbench.config import StageSettings
 from workbench.control import Command, Control
 from workbench.data.loader import Batch, Loader, Position
 from workbench.data.mixture import MixedLoader
+from workbench.errors import WorkbenchError
 from workbench.estimate import train_flops_per_token
 from workbench.model.precision import DTYPES, autocast
 from workbench.model.transformer import Transformer
@@ -27,9 +29,10 @@ from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.balance import ExpertBalance
 from workbench.training.checkpoint import TrainingState, random_state, save_checkpoint
 from workbench.training.compiling import compiled
-from workbench.training.diagnosis import not_finite
+from workbench.training.diagnosis import diagnosed, not_finite
 from workbench.training.loss_scale import LossScale
 from workbench.training.moving_average import MovingAverage
+from workbench.training.nonfinite import explain, find_origin
 from workbench.training.objectives import OBJECTIVES, Objective
 from workbench.training.optimizer import build_optimizer, clip_gradients
 from workbench.training.probe import Measured, Probe
@@ -159,7 +162,7 @@ class Trainer:
         if self.loss_scale is not None:
             self.loss_scale.unscale([each.grad for each in self.model.parameters() if each.grad is not None])
         grad_norm = clip_gradients(self.model, self.settings.clip)
-        if self._usable(loss, grad_norm):
+        if self._usable(loss, grad_norm, batch):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
             self.optimizer.step()
@@ -231,7 +234,7 @@ class Trainer:
             total += float(loss.detach())
         return total
 
-    def _usable(self, loss: float, grad_norm: float) -> bool:
+    def _usable(self, loss: float, grad_norm: float, batch: Batch) -> bool:
         """Whether the step can be taken; False where float16 overflowed, and the loss is scaled less from now on.
 
         Raises:
@@ -247,8 +250,21 @@ class Trainer:
                 )
             return taken
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
-            raise not_finite(self.settings.name, self.step + 1, loss, grad_norm, self.machine.precision)
+            raise self._not_finite(loss, grad_norm, batch)
         return True
+
+    def _not_finite(self, loss: float, grad_norm: float, batch: Batch) -> WorkbenchError:
+        """Look for where it came from, and announce it."""
+
+        def loss_of(part: Batch) -> Any:
+            with autocast(self.model.device, self.machine.precision):
+                return self.objective(self.model, part)
+
+        origin = find_origin(self.model, loss_of, batch, self.machine.micro_batch_size)
+        finding = explain(origin, batch, self.position, self.tokenizer, loss, grad_norm)
+        self.emitter.emit(diagnosed(self.settings.name, self.step + 1, finding))
+        precision = self.machine.precision
+        return not_finite(self.settings.name, self.step + 1, loss, grad_norm, precision, origin.text)
 
     def _warn(self, message: str) -> None:
         self.emitter.emit(events.Warned(stage=self.settings.name, message=message))

@@ -247,3 +247,11 @@ def test_what_cannot_be_measured_is_told_before_training(folder: Path, key: str,
     with pytest.raises(DataError, match=told):
         run(folder, "bad", f"evaluate.{key}=bad.jsonl")
     assert not (folder / "runs/bad").exists()
+
+
+def test_the_load_of_experts_is_recorded_and_drawn(folder: Path) -> None:
+    experts = ("model.family=moe", "model.num_experts=4", "model.num_experts_per_tok=2")
+    run(folder, "experts", *experts, "model.moe_intermediate_size=16")
+    records = read_metrics(folder / "runs/experts/pretrain/metrics.jsonl")
+    assert all(len(layer) == 4 for record in records if "loss" in record for layer in record["expert_load"])
+    assert "Load of the busiest expert" in (folder / "runs/experts/report.md").read_text("utf-8")

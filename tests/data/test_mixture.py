@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.data.loader import Loader, Position
+from workbench.data.loader import IGNORED, Batch, Loader, Position
 from workbench.data.mixture import MixedLoader, joined
 from workbench.data.stores import TokenStore
 
@@ -119,3 +119,12 @@ def test_a_tiny_share_is_not_forgotten(share: float) -> None:
     for _ in range(200):
         position = loader.next_position(position)
     assert min(position.used) in (2, 3)  # 20,000 rows
+
+
+def test_rows_of_different_lengths_are_filled_up_without_loss() -> None:
+    short = Batch(np.ones((2, 3), np.int64), np.ones((2, 3), np.int64), None)
+    long = Batch(np.full((1, 5), 2), np.full((1, 5), 2), None)
+    both = joined([short, long])
+    assert both.input_ids.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [2] * 5]
+    assert both.labels.tolist() == [[1, 1, 1, IGNORED, IGNORED]] * 2 + [[2] * 5]
+    assert both.document_starts is None

@@ -1,11 +1,13 @@
 import functools
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.training.conftest import CONFIG
 from workbench import events
 from workbench.control import Command
 from workbench.data.loader import Batch
@@ -117,9 +119,12 @@ def test_a_compiled_stage_resumes_as_any_other(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_gradient_checkpointing_changes_no_bit(make_bench: Any, precision: str) -> None:
-    kept = make_bench(precision=precision)
-    recomputed = make_bench(precision=precision, gradient_checkpointing=True)
+@pytest.mark.parametrize("experts", [0, 4])
+def test_gradient_checkpointing_changes_no_bit(make_bench: Any, precision: str, experts: int) -> None:
+    mixture = {"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    config = replace(CONFIG, **mixture) if experts else CONFIG
+    kept = make_bench(precision=precision, config=config)
+    recomputed = make_bench(precision=precision, config=config, gradient_checkpointing=True)
     kept.trainer.run(), recomputed.trainer.run()
     assert kept.losses() == recomputed.losses()
     for name, value in weights(kept.trainer).items():
@@ -206,7 +211,9 @@ def test_asking_for_a_validation_costs_no_patience(make_bench: Any) -> None:
     heard = bench.trainer.emitter
     heard.subscribe(
         lambda event: (
-            bench.trainer.control.request(Command("evaluate")) if isinstance(event, events.StepFinished) else None
+            [bench.trainer.control.request(Command("evaluate")) for _ in range(2)]
+            if isinstance(event, events.StepFinished)
+            else None
         )
     )
     bench.trainer.run()

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from workbench.data.loader import Batch, Loader, Position
+from workbench.data.loader import IGNORED, Batch, Loader, Position
 from workbench.data.shards import PreparedData
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
@@ -152,23 +152,28 @@ class MixedLoader:
 
 
 def joined(batches: Sequence[AnyBatch]) -> AnyBatch:
-    """Batches of one kind as one, row after row; where only some have a field, the others get zeros there.
+    """Batches of one kind as one, row after row; shorter rows are filled up, and carry no loss there.
 
-    Zeros are right for `document_starts`, the one field that may be missing: every row is then one document.
+    Where only some batches have an array, the others get zeros: of `document_starts`, that says one document a row.
+    What is no array is the same in all of them.
     """
     if len(batches) == 1:
         return batches[0]
+    longest = max(batches, key=lambda batch: batch.input_ids.shape[1])
     values: dict[str, Any] = {}
     for field in fields(batches[0]):
         arrays = [getattr(batch, field.name) for batch in batches]
-        present = [array for array in arrays if array is not None]
-        if not present:
-            values[field.name] = None
-            continue
-        shapes = [batch.input_ids.shape for batch in batches]
-        filled = [
-            np.zeros(shape, present[0].dtype) if array is None else array
-            for array, shape in zip(arrays, shapes, strict=True)
-        ]
-        values[field.name] = np.concatenate(filled)
+        present = next((array for array in arrays if array is not None), None)
+        if isinstance(present, np.ndarray):
+            fill = IGNORED if field.name == "labels" else 0
+            values[field.name] = np.full(
+                (sum(len(batch.input_ids) for batch in batches), longest.input_ids.shape[1]), fill, present.dtype
+            )
+            row = 0
+            for batch, array in zip(batches, arrays, strict=True):
+                if array is not None:
+                    values[field.name][row : row + len(array), : array.shape[1]] = array
+                row += len(batch.input_ids)
+        else:
+            values[field.name] = present
     return type(batches[0])(**values)

@@ -272,7 +272,8 @@ class Trainer:
     def _compile(self) -> None:
         """Compile what trains; looking at the model goes its own way, without gradients."""
         part = next(micro_batches(self.loader.batch(self.position), self.machine.micro_batch_size))
-        self.objective = compiled(self.objective, self.model, part, self.machine.precision, self._warn)
+        with self.experts.watching():  # as in a step: what is compiled for is what is done
+            self.objective = compiled(self.objective, self.model, part, self.machine.precision, self._warn)
 
     def _report(self, loss: float, learning_rate: float, grad_norm: float) -> None:
         routing = self.experts.figures()

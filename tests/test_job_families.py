@@ -65,3 +65,23 @@ def test_a_family_goes_through_a_whole_run(folder: Path, family: str) -> None:
     assert isinstance("".join(session.send("Who is 7?")), str)
     assert resume_job(run, steps=5).run().status == "done"
     assert json.loads((run / "state.json").read_text(encoding="utf-8"))["step"] == 5
+
+
+def test_routers_that_the_text_cannot_teach_are_told_of(folder: Path) -> None:
+    (folder / "mine.toml").write_text(PROFILE.replace("[model]\n", '[model]\nfamily = "moe"\n'), encoding="utf-8")
+    one = ["stage.pretrain.steps=1", "stage.sft.steps=1", "model.num_experts_per_tok=1"]
+    Job(read_profile(str(folder / "mine.toml"), one), workspace=folder / "runs", emitter=events.Emitter()).run()
+    directory = folder / "runs" / "mine" / "pretrain" / "model"
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    warned = []
+    for renormalised in (False, True):  # minimind-3-moe is published with true
+        (directory / "config.json").write_text(json.dumps({**config, "norm_topk_prob": renormalised}), encoding="utf-8")
+        text = PROFILE[: PROFILE.index("[tokenizer]")] + PROFILE[PROFILE.index("[[stage]]") :]
+        (folder / "again.toml").write_text(text, encoding="utf-8")
+        overrides = [*one[:2], f"model.path={directory}", f"run.name=again-{renormalised}"]
+        emitter = events.Emitter()
+        heard: list[events.Event] = []
+        emitter.subscribe(heard.append)
+        Job(read_profile(str(folder / "again.toml"), overrides), workspace=folder / "runs", emitter=emitter).run()
+        warned.append(any("weight 1" in event.message for event in heard if isinstance(event, events.Warned)))
+    assert warned == [False, True]

@@ -253,6 +253,12 @@ class StageRun:
     def _announce_start(self, trainer: Trainer) -> None:
         config, stage = self.model.config, self.stage
         counted = count_parameters(config, config.vocab_size)
+        if config.norm_topk_prob and config.num_experts_per_tok == 1:
+            message = (
+                "each token's single expert has weight 1 (norm_topk_prob, as its config.json says): the routers learn "
+                "from the balance loss alone"
+            )
+            self.setting.emitter.emit(events.Warned(stage=stage.name, message=message))
         self.setting.emitter.emit(
             events.StageStarted(
                 stage=stage.name,

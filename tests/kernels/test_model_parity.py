@@ -1,5 +1,7 @@
 """A one-layer model computes the same loss and the same gradients by its kernels as by plain PyTorch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -23,14 +25,24 @@ ONE_LAYER = ModelConfig(
     eos_token_id=2,
     pad_token_id=2,
 )
+MIXTURE = replace(
+    ONE_LAYER,
+    model_type="qwen3_moe",
+    num_experts=5,
+    num_experts_per_tok=2,
+    moe_intermediate_size=40,
+    norm_topk_prob=True,
+)
 BATCH, SEQ = 2, 37
 
 # As for a single kernel, times the few in a row.
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 5e-2}
 
 
-def loss_and_gradients(side: str, device, dtype: torch.dtype, packed: bool, autocast: bool) -> dict[str, Tensor]:
-    model = Transformer(ONE_LAYER)
+def loss_and_gradients(
+    side: str, device, dtype: torch.dtype, packed: bool, autocast: bool, config: ModelConfig = ONE_LAYER
+) -> dict[str, Tensor]:
+    model = Transformer(config)
     initialize(model, 0)
     model = model.to(device, torch.float64 if side == "truth" else torch.float32 if autocast else dtype)
     generator = torch.Generator().manual_seed(1)
@@ -65,8 +77,20 @@ def test_loss_and_every_gradient_agree_between_both_sides(sanitized, device, dty
             assert error < TOLERANCE[dtype], f"{side} {name}: {error:.1e}"
 
 
-def test_the_kernels_were_asked_for(device, monkeypatch) -> None:
-    asked = set()
+# Routers decide in float32, but on what the layers before them rounded: in bfloat16 a close call may fall either way.
+def test_experts_and_normed_heads_agree_too(device, monkeypatch) -> None:
+    truth = loss_and_gradients("truth", device, torch.float32, True, False, MIXTURE)
+    asked = note_kernels(monkeypatch)
+    got = loss_and_gradients("triton", device, torch.float32, True, False, MIXTURE)
+    assert asked >= {"qk_norm_rotary", "grouped_matmul"}
+    for name, expected in truth.items():
+        error = (got[name].double() - expected).abs().max() / expected.abs().max()
+        assert error < TOLERANCE[torch.float32], f"{name}: {error:.1e}"
+
+
+def note_kernels(monkeypatch) -> set[str]:
+    """The kernels asked for from now on."""
+    asked: set[str] = set()
     right = dispatch.side
 
     def noted(name: str, tensor: Tensor) -> bool:
@@ -76,6 +100,11 @@ def test_the_kernels_were_asked_for(device, monkeypatch) -> None:
         return answer
 
     monkeypatch.setattr(dispatch, "side", noted)
+    return asked
+
+
+def test_the_kernels_were_asked_for(device, monkeypatch) -> None:
+    asked = note_kernels(monkeypatch)
     loss_and_gradients("triton", device, torch.float32, False, False)
     assert asked == {"rms_norm", "add_rms_norm", "apply_rotary", "swiglu", "attention", "linear_cross_entropy"}
 

@@ -89,8 +89,8 @@ def compare_training(profile: Profile, contenders: list[Contender], rounds: int,
     """Train the first stage's sizes of `profile` in each way, `steps` at a time in turn.
 
     Args:
-        contenders: "auto" is what a run of the profile would do here; "transformers" is its LlamaForCausalLM in the
-            same precision as auto's, with fused AdamW and autocast.
+        contenders: "auto" is what a run of the profile would do here; "transformers" is its class of the same
+            architecture, in the same precision as auto's, with fused AdamW and autocast.
         rounds: turns of each contender; one more comes before, which is not counted.
     Yields:
         The speeds, in the order of the contenders.
@@ -198,10 +198,12 @@ def _transformers_step(
     profile: Profile, config: ModelConfig, precision: Precision, device: torch.device
 ) -> Callable[[], object]:
     """A step as the manual of transformers has it, on the same sizes."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes: dict[str, Any] = {key: value for key, value in config.to_dict().items() if key != "torch_dtype"}
-    peer: Any = LlamaForCausalLM(LlamaConfig(**sizes))
+    sizes: dict[str, Any] = config.to_dict()
+    model_type = sizes.pop("model_type")
+    del sizes["torch_dtype"]
+    peer: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes))
     peer.to(device)
     peer.train()
     optimizer = torch.optim.AdamW(peer.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)

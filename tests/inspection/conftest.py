@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from workbench.model.transformer import Transformer
 from workbench.model.weights import load_model
@@ -17,26 +17,30 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session", params=[(4, True), (2, False)], ids=["tied", "grouped"])
+@pytest.fixture(scope="session", params=["llama, tied", "llama, grouped", "qwen3"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Transformer]:
     """A random model of transformers that shows its attention, and the same one here."""
-    kv_heads, tied = request.param
+    family, _, kind = request.param.partition(", ")
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=97,
-        hidden_size=48,
-        intermediate_size=80,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=64,
-        tie_word_embeddings=tied,
-        initializer_range=0.1,
-        eos_token_id=None,
-        pad_token_id=None,
-        attn_implementation="eager",
-    )
-    foreign = LlamaForCausalLM(config).eval()
+    sizes = {
+        "vocab_size": 97,
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4 if kind == "tied" else 2,
+        "head_dim": 12 if family == "llama" else 16,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": kind == "tied",
+        "initializer_range": 0.1,
+        "eos_token_id": None,
+        "pad_token_id": None,
+        "attn_implementation": "eager",
+    }
+    if family == "llama":
+        foreign: Any = LlamaForCausalLM(LlamaConfig(**sizes)).eval()
+    else:
+        foreign = Qwen3ForCausalLM(Qwen3Config(**sizes)).eval()
     directory = tmp_path_factory.mktemp("model")
     foreign.save_pretrained(directory)
     return foreign, load_model(directory)

@@ -1,5 +1,6 @@
 """The diagnosis speaks where training goes wrong, says it with the run's figures, and is silent where it goes well."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -180,6 +181,17 @@ def test_a_starved_expert_is_named_with_its_load() -> None:
     assert "layer 0 expert 3 0.00% of 25.0%" in finding.cause and "layer 1" not in finding.cause
     even = [[[0.3, 0.3, 0.2, 0.2]]] * 20
     assert found(stage(), curve(healthy(20), expert_load=even)) == {}
+
+
+def test_an_experts_load_is_heard_in_events_as_in_records() -> None:
+    heard: list[events.Event] = []
+    emitter = events.Emitter()
+    emitter.subscribe(heard.append)
+    diagnosis = Diagnosis(stage(), emitter)
+    for record in curve(healthy(12)):
+        diagnosis(dataclasses.replace(step_event(record), expert_load=((0.98, 0.02),)))
+    told = [event for event in heard if isinstance(event, events.Diagnosed)]
+    assert [event.finding for event in told] == ["starved_experts"] and "expert 1 2.00%" in told[0].cause
 
 
 def test_preferences_that_stay_at_ln_two_are_told_with_their_margin() -> None:

@@ -12,7 +12,7 @@ async def main():
     app = WorkbenchApp(Path(tempfile.mkdtemp()))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause(0.5)
-        for digit in "2345":
+        for digit in "234567":
             await pilot.press(digit)
             await pilot.pause()
     heavy = {"torch", "transformers", "triton", "sympy"} & set(sys.modules)

@@ -40,7 +40,15 @@ class Action:
         return self.id.partition(".")[0]
 
 
-MODES: dict[str, str] = {"home": "Home", "data": "Data", "profile": "Profile", "train": "Train", "chat": "Chat"}
+MODES: dict[str, str] = {
+    "home": "Home",
+    "data": "Data",
+    "profile": "Profile",
+    "train": "Train",
+    "chat": "Chat",
+    "inspect": "Inspect",
+    "compare": "Compare",
+}
 """The screens by mode name, in the order of their digits."""
 
 _EVERYWHERE = (
@@ -101,6 +109,8 @@ _HOME = (
     Action("home.new", "n", "new_run", "New", "Start a run from one of the profiles that come with the workbench."),
     Action("home.resume", "r", "resume_run", "Resume", "Go on from the newest checkpoint, or from the start."),
     Action("home.chat", "c", "chat", "Chat", "Talk to the selected run's newest model."),
+    Action("home.compare", "v", "compare", "Compare", "Put the selected run beside others on the Compare screen."),
+    Action("home.inspect", "i", "inspect", "Inspect", "Look into the selected run's newest model.", footer=False),
     Action("home.filter", "slash", "filter", "Filter", "Show only the runs whose name contains a text."),
     Action("home.delete", "d", "delete_run", "Delete", "Move the selected run to the trash."),
     Action("home.undo", "u", "undo_delete", "Undo", "Bring the last deleted run back."),
@@ -115,6 +125,8 @@ _TRAIN = (
     Action("train.checkpoint", "c", "checkpoint", "Save", "Save a checkpoint now."),
     Action("train.evaluate", "e", "evaluate", "Eval", "Measure the validation loss now."),
     Action("train.sample", "g", "sample", "Sample", "Continue the stage's prompts now."),
+    Action("train.diagnosis", "d", "diagnosis", "Diagnosis", "Whether this is normal, what is wrong, what helps."),
+    Action("train.back", "b", "go_back", "Go back", "Go on from an earlier checkpoint; what came after is kept aside."),
     Action("train.next_chart", "n", "next_chart", "Chart", "Next chart, where only one fits."),
     Action("train.log_axis", "l", "log_axis", "Log axis", "Logarithmic loss axis, or linear."),
     Action("train.smoothing", "v", "smoothing", "Smooth", "Smooth curves: none, some, much."),
@@ -209,7 +221,41 @@ _CHAT = (
     Action("chat.message", "m", "message", "Write", "Go to the message field.", footer=False),
 )
 
-ACTIONS: tuple[Action, ...] = (*_EVERYWHERE, *_LIST, *_HOME, *_DATA, *_PROFILE, *_TRAIN, *_CHAT)
+_INSPECT = (
+    Action("inspect.view", "f2,v", "next_view", "View", "Tokens, next tokens, attention, lens, norms, weights."),
+    Action("inspect.before", "f3,V", "next_view(-1)", "View before", "The view before this one.", footer=False),
+    Action("inspect.models", "f9,m", "models", "Models", "Choose a model or checkpoint to look into."),
+    Action("inspect.text", "e", "edit", "Text", "Write the text that is looked at; esc leaves the field."),
+    Action("inspect.layer_down", "l", "layer(1)", "Layer", "The next layer."),
+    Action("inspect.layer_up", "h", "layer(-1)", "Layer before", "The layer before.", footer=False),
+    Action("inspect.head_down", "d", "head(1)", "Head", "The next attention head; the first is their mean."),
+    Action("inspect.head_up", "u", "head(-1)", "Head before", "The attention head before.", footer=False),
+    Action("inspect.token_after", "right", "token(1)", "Token", "The next token of the text."),
+    Action("inspect.token_before", "left", "token(-1)", "Token before", "The token before.", footer=False),
+    Action("inspect.copy", "y", "copy", "Copy", "Copy what is shown as text.", footer=False),
+)
+
+_COMPARE = (
+    Action("compare.mark", "space", "mark", "Mark", "Take this side into the comparison, or out of it."),
+    Action("compare.add", "a", "add", "Add", "Add a side by name: RUN:STAGE@STEP, a checkpoint say."),
+    Action("compare.metric", "m", "metric", "Metric", "Draw the next metric."),
+    Action("compare.axis", "x", "axis", "Axis", "Curves along steps, tokens or time."),
+    Action("compare.page", "n", "page", "Page", "Scores, settings that differ, or answers."),
+    Action("compare.log_axis", "l", "log_axis", "Log axis", "Logarithmic axis, or linear.", footer=False),
+    Action("compare.smoothing", "v", "smoothing", "Smooth", "Smooth curves: none, some, much.", footer=False),
+    Action("compare.zoom_in", "plus,equals_sign", "zoom(0.5)", "Zoom in", "Show half as much.", footer=False),
+    Action("compare.zoom_out", "minus", "zoom(2.0)", "Zoom out", "Show twice as much.", footer=False),
+    Action("compare.zoom_reset", "0", "reset_zoom", "All", "Show the whole curves.", footer=False),
+    Action("compare.pan_left", "left", "pan(-0.5)", "Earlier", "See earlier parts, when zoomed.", footer=False),
+    Action("compare.pan_right", "right", "pan(0.5)", "Later", "See later parts, when zoomed.", footer=False),
+    Action("compare.reload", "r", "reload", "Reload", "Read the runs again.", footer=False),
+    Action("compare.copy", "y", "copy", "Copy", "Copy scores and settings as Markdown."),
+)
+
+ACTIONS: tuple[Action, ...] = (
+    *(*_EVERYWHERE, *_LIST, *_HOME, *_DATA, *_PROFILE, *_TRAIN, *_CHAT),
+    *(*_INSPECT, *_COMPARE),
+)
 PINNED_IDS = ("app.help", "app.palette", "app.quit")
 """Actions that the footer keeps at its right end, on every screen."""
 

@@ -35,12 +35,17 @@ class JobRequest:
         name: the run's name, where it is not the profile's.
         from_stage: the first stage to do again.
         resume: the run directory to resume; `profile` is then not needed.
+        from_step: the checkpoint to go back to first, of `stage` or else of the stage at work.
+        learning_rate: a new peak from there on.
     """
 
     profile: "Profile | None" = None
     name: str | None = None
     from_stage: str | None = None
     resume: Path | None = None
+    from_step: int | None = None
+    stage: str | None = None
+    learning_rate: float | None = None
 
     @property
     def title(self) -> str:
@@ -65,7 +70,11 @@ def make_job(request: JobRequest, workspace: Path, emitter: Emitter, control: Co
     from workbench.jobs import Job, resume_job
 
     if request.resume is not None:
-        return resume_job(request.resume, emitter=emitter, control=control)
+        if request.learning_rate is not None:
+            control.request(Command("learning_rate", request.learning_rate))
+        return resume_job(
+            request.resume, from_step=request.from_step, stage=request.stage, emitter=emitter, control=control
+        )
     assert request.profile is not None, "a request names a profile or a run to resume"
     return Job(
         request.profile,

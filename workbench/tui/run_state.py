@@ -40,12 +40,14 @@ class StageState:
     tokens_per_second: Series = field(default_factory=Series)
     samples: deque[events.SampleMade] = field(default_factory=lambda: deque(maxlen=SAMPLES))
     scores: dict[str, float] = field(default_factory=dict)
+    findings: list[events.Diagnosed] = field(default_factory=list)
     done: bool = False
 
     def cut_back(self, step: int) -> None:
         """Forget what came after `step`: a resumed run does it again."""
         for series in (self.train_loss, self.val_loss, self.learning_rate, self.grad_norm, self.tokens_per_second):
             series.cut_back(step + 1)
+        self.findings = [finding for finding in self.findings if finding.step <= step]
         kept = [sample for sample in self.samples if sample.step <= step]
         self.samples.clear()
         self.samples.extend(kept)
@@ -184,6 +186,10 @@ class RunState:
         best = math.inf if stage.best_val_loss is None else stage.best_val_loss
         if math.isfinite(event.val_loss) and event.val_loss < best:
             stage.best_val_loss, stage.best_val_step = event.val_loss, event.step
+
+    @_take.register
+    def _(self, event: events.Diagnosed) -> None:
+        self._stage(event.stage).findings.append(event)
 
     @_take.register
     def _(self, event: events.SampleMade) -> None:

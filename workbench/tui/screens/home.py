@@ -177,7 +177,7 @@ class HomeScreen(WorkbenchScreen):
         run = self.run
         if action == "resume_run":
             return run is not None and not run.alive and run.label in ("stopped", "failed", "interrupted")
-        if action in ("chat", "delete_run", "copy", "filter"):
+        if action in ("chat", "compare", "inspect", "delete_run", "copy", "filter"):
             return True if run is not None or action == "filter" else None
         if action == "undo_delete":
             return bool(self._deleted)
@@ -223,6 +223,16 @@ class HomeScreen(WorkbenchScreen):
         """Talk to the run's newest model."""
         if self.run is not None:
             await self.workbench.action_go("chat", self.run.path)
+
+    async def action_compare(self) -> None:
+        """Put the run beside others."""
+        if self.run is not None:
+            await self.workbench.action_go("compare", self.run.path)
+
+    async def action_inspect(self) -> None:
+        """Look into the run's newest model."""
+        if self.run is not None:
+            await self.workbench.action_go("inspect", self.run.path)
 
     def action_filter(self) -> None:
         """Filter by name."""

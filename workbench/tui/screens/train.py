@@ -14,10 +14,13 @@ from workbench.errors import WorkbenchError
 from workbench.narration import count, duration, figure, rate, score, size
 from workbench.tui.actions import bindings
 from workbench.tui.bridge import JobRequest, WatchedRun
+from workbench.tui.go_back import go_back
 from workbench.tui.modals.confirm import ConfirmModal
+from workbench.tui.modals.diagnosis import DiagnosisModal
 from workbench.tui.run_state import RunState, StageState
 from workbench.tui.screens.base import WorkbenchScreen
 from workbench.tui.widgets.figures import Figure, Figures
+from workbench.tui.widgets.finding_line import FindingLine
 from workbench.tui.widgets.line_chart import LineChart, Shown
 from workbench.tui.widgets.log_tail import LogTail
 from workbench.tui.widgets.progress_line import ProgressLine
@@ -50,6 +53,7 @@ class TrainScreen(WorkbenchScreen):
         """Progress, charts, figures, samples, log; or what to do where no run is shown."""
         yield Static("No run is shown.\n\nPress 1 to open one from Home, or n there to start one.", id="no-run")
         yield ProgressLine(id="progress")
+        yield FindingLine(id="finding")
         with Horizontal(id="charts", classes="-page-loss"):
             yield LineChart("loss", id="loss")
             with Vertical(id="side"):
@@ -91,6 +95,7 @@ class TrainScreen(WorkbenchScreen):
         state, stage = self.state, self.stage
         self.set_class(state is None, "-empty")
         self.query_one(ProgressLine).show(state, stage)
+        self.query_one(FindingLine).show(stage)
         self.query_one(LogTail).show(state)
         self.query_one(SamplePane).show(stage)
         if state is not None:
@@ -125,6 +130,8 @@ class TrainScreen(WorkbenchScreen):
             return live and waiting
         if action == "resume_run":
             return state is not None and state.status in ("stopped", "failed", "interrupted")
+        if action in ("diagnosis", "go_back"):
+            return True if self.stage is not None else None
         if action == "next_chart":
             return self.has_class("-narrow")
         return True
@@ -167,6 +174,21 @@ class TrainScreen(WorkbenchScreen):
         """Go on with a run that ended early."""
         if self.state is not None and self.state.directory is not None:
             await self.workbench.start_job(JobRequest(resume=self.state.directory))
+
+    def action_diagnosis(self) -> None:
+        """What the engine finds wrong with the stage, and how its figures compare with what to expect."""
+        if self.stage is not None:
+            self.app.push_screen(DiagnosisModal(self.stage), self._answer_diagnosis)
+
+    def _answer_diagnosis(self, go_back: bool | None) -> None:
+        if go_back:
+            self.action_go_back()
+
+    @work(exclusive=True, group="back")
+    async def action_go_back(self) -> None:
+        """Choose a checkpoint and a rate, stop the run where it is at work, and go on from there."""
+        if self.state is not None and self.stage is not None:
+            await go_back(self, self.state, self.stage)
 
     def _request(self, name: CommandName, answer: str) -> None:
         self._steer(lambda run: run.request(Command(name)))

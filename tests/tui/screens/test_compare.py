@@ -1,0 +1,95 @@
+"""The Compare screen, driven by keys over runs that are files alone."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.tui.app import WorkbenchApp
+from workbench.tui.modals.ask import AskModal
+from workbench.tui.widgets.line_chart import LineChart
+
+MakeApp = Callable[..., WorkbenchApp]
+ReadScreen = Callable[[WorkbenchApp], str]
+Wait = Callable[..., Any]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Two runs whose rates differ."""
+    for age, (name, rate) in enumerate((("one", 0.01), ("two", 0.02))):
+        stage = tmp_path / "runs" / name / "pretrain"
+        stage.mkdir(parents=True)
+        steps = [
+            {"step": s, "tokens": s * 8, "seconds": s / 2, "loss": 5 - rate * s, "val_loss": 5.1 - rate * s}
+            for s in range(0, 101, 10)
+        ]
+        (stage / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps), encoding="utf-8")
+        sample = {"step": 100, "prompt": "Once [/INST]", "text": f"{name} [bold]", "seed": 7}
+        (stage / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
+        profile = f'[[stage]]\nname = "pretrain"\nkind = "pretrain"\nlearning_rate = {rate}\n'
+        (tmp_path / "runs" / name / "profile.toml").write_text(profile, encoding="utf-8")
+        state = json.dumps({"updated_at": 9.0 - age})
+        (tmp_path / "runs" / name / "state.json").write_text(state, encoding="utf-8")
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_two_runs_are_compared_at_once_and_pages_turn(
+    workspace: Path, workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, size: tuple[int, int]
+) -> None:
+    app = workbench()
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("7")
+        screen: Any = app.current
+        await wait_until(pilot, lambda: screen.comparison is not None)
+        await pilot.pause()
+        text = screen_text(app)
+        assert "● one:pretrain" in text and "■ two:pretrain" in text and "val loss by step" in text
+        assert any("\u2801" <= character <= "\u28ff" for character in text), "the curves themselves"
+        await pilot.press("n")
+        await pilot.pause()
+        assert "stage.pretrain.learning_rate" in screen_text(app)
+        await pilot.press("n")
+        await pilot.pause()
+        answers = " ".join(str(screen.comparison.sayings).split())
+        assert "two [bold]" in answers and "Answers" in screen_text(app)
+        await pilot.press("m", "x")
+        await pilot.pause()
+        assert (screen.metric, screen.along) != ("val_loss", "step")
+        assert "by tokens" in str(screen.query_one(LineChart).border_title)
+
+
+async def test_marks_and_added_checkpoints_change_the_comparison(
+    workspace: Path, workbench: MakeApp, wait_until: Wait
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("7")
+        screen: Any = app.current
+        await wait_until(pilot, lambda: screen.comparison is not None)
+        await pilot.press("space")
+        await wait_until(pilot, lambda: screen.comparison is None)
+        assert len(screen.marked) == 1
+        await pilot.press("a")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
+        await pilot.press(*"one@50", "enter")
+        await wait_until(pilot, lambda: screen.comparison is not None)
+        assert [side.label for side in screen.comparison.sides][-1] == "one@50"
+        assert screen.comparison.scores["step"][-1] == 50
+        await pilot.press("a")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
+        await pilot.press(*"nobody", "enter")
+        await wait_until(pilot, lambda: any("no run 'nobody'" in notice.message for notice in app._notifications))
+
+
+async def test_without_runs_it_says_how_it_works(workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait) -> None:
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await wait_until(pilot, lambda: "Mark two sides" in screen_text(app))
+        await pilot.press("space", "m", "x", "n", "y", "l", "v", "plus", "left", "0")
+        await pilot.pause()
+        assert app.is_running

@@ -1,0 +1,121 @@
+"""Going back to an earlier checkpoint from the Train screen: choose it and a rate, stop the run, go on from there."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from workbench.control import MAX_LEARNING_RATE
+from workbench.errors import WorkbenchError
+from workbench.events import Diagnosed
+from workbench.narration import figure, rate
+from workbench.runs.liveness import is_alive
+from workbench.runs.metrics import read_metrics
+from workbench.runs.rollback import last_good_checkpoint
+from workbench.runs.store import Checkpoint, RunDirectory, StageDirectory
+from workbench.tui.bridge import JobRequest
+from workbench.tui.modals.ask import AskModal
+from workbench.tui.modals.choice import ChoiceModal
+from workbench.tui.modals.confirm import ConfirmModal
+from workbench.tui.run_state import RunState, StageState
+
+if TYPE_CHECKING:
+    from workbench.tui.screens.base import WorkbenchScreen
+
+LOWER_BY = 3.0  # what is proposed where the rate was too high
+PATIENCE_SECONDS = 120.0  # for the step at work and its checkpoint
+
+
+async def go_back(screen: "WorkbenchScreen", state: RunState, stage: StageState) -> None:
+    """Ask which checkpoint and which rate, then do it; nothing changes before the last question is answered."""
+    app = screen.workbench
+    if state.directory is None:
+        return
+    files = RunDirectory(state.directory).stage(stage.name)
+    kept, losses = await asyncio.to_thread(_look, files)
+    if not kept:
+        screen.notify("No checkpoint of this stage is kept.", severity="warning")
+        return
+    newest = [finding for finding in stage.findings if finding.since >= 0][-1:]
+    good = last_good_checkpoint(files, newest[0].since) if newest else None
+    steps = [checkpoint.step for checkpoint in kept]
+    lines = [_line(checkpoint, losses, good) for checkpoint in kept]
+    at = steps.index(good) if good in steps else 0
+    choice = await app.push_screen_wait(ChoiceModal(f"Go back in {stage.name} to", lines, at))
+    if choice is None:
+        return
+    step = steps[choice]
+    peak = await _ask_rate(screen, stage, newest)
+    if peak is None:
+        return
+    stops = "It stops after this step first. " if state.live else ""
+    detail = (
+        f"{stops}What came after step {step:,}, later stages too, is set aside in the run's folder (.earlier); "
+        f"training goes on from there at a peak rate of {rate(peak)}."
+    )
+    question = f"Take {state.name} back to step {step:,} of {stage.name}?"
+    if await app.push_screen_wait(ConfirmModal(question, detail, yes="Go back")) and await _stopped(screen, state):
+        await app.start_job(JobRequest(resume=state.directory, from_step=step, stage=stage.name, learning_rate=peak))
+
+
+def _look(files: StageDirectory) -> tuple[list[Checkpoint], dict[int, float]]:
+    """The stage's checkpoints, newest first, and the validation losses by step."""
+    records = read_metrics(files.metrics)
+    losses = {record["step"]: record["val_loss"] for record in records if record.get("val_loss") is not None}
+    return files.checkpoints()[::-1], losses
+
+
+def _line(checkpoint: Checkpoint, losses: dict[int, float], good: int | None) -> Content:
+    loss = losses.get(checkpoint.step)
+    best = loss is not None and loss == min(losses.values())
+    notes = [f"val {figure(loss)}" if loss is not None else "", "best" if best else ""]
+    notes.append("the last before the trouble" if checkpoint.step == good else "")
+    return Content.assemble(
+        f"step {checkpoint.step:>8,}   ", ("   ".join(note for note in notes if note), "$foreground 60%")
+    )
+
+
+async def _ask_rate(screen: "WorkbenchScreen", stage: StageState, newest: Sequence[Diagnosed]) -> float | None:
+    """The peak learning rate to go on with; None where the person left."""
+    peak = max((bucket.high for bucket in stage.learning_rate.buckets), default=1e-3)
+    too_high = any(finding.finding in ("spike", "learning_rate_high") for finding in newest)
+    proposed = peak / LOWER_BY if too_high else peak
+    detail = f"It was {rate(peak)} so far; the schedule goes on with the new peak."
+    if too_high:
+        detail += " A third of it is proposed, as it seems to be too high."
+    answer = await screen.workbench.push_screen_wait(
+        AskModal("Peak learning rate from there on", detail, f"{proposed:.3g}")
+    )
+    if answer is None:
+        return None
+    try:
+        value = float(answer)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MAX_LEARNING_RATE:
+        screen.notify(f"{answer!r} is not a number above 0 and at most 1.", severity="error", markup=False)
+        return None
+    return value
+
+
+async def _stopped(screen: "WorkbenchScreen", state: RunState) -> bool:
+    """Let the run stop, whoever does it; False where it cannot be reached or does not stop in time."""
+    app = screen.workbench
+    run, directory = app.bridge.shown, state.directory or Path()
+    if state.live and run is not None:
+        try:
+            run.stop()
+        except (WorkbenchError, OSError) as error:
+            app.show_error("The run cannot be reached", str(error))
+            return False
+        screen.notify("Finishing the step and saving…")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (run is not None and run.ours and app.bridge.busy) or await asyncio.to_thread(is_alive, directory):
+        if time.monotonic() > deadline:
+            app.show_error("The run does not stop", "It is still at work; try again when it has stopped.")
+            return False
+        await asyncio.sleep(0.1)
+    return True

@@ -1,0 +1,89 @@
+"""Is this normal? What to expect of the stage, what the engine finds wrong with it, and what helps."""
+
+import math
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from workbench.events import Diagnosed
+from workbench.narration import figure
+from workbench.tui.modals.base import WorkbenchModal
+from workbench.tui.run_state import StageState
+from workbench.tui.widgets.finding_line import SEVERITY_TONES
+from workbench.tui.widgets.log_tail import SHAPES, TONES
+
+
+class DiagnosisModal(WorkbenchModal[bool]):
+    """Every finding with cause and cure; True asks to go back to an earlier checkpoint."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("b", "back", "Go back", id="diagnosis.back"),
+        Binding("y", "copy", "Copy", id="diagnosis.copy"),
+        Binding("d,q,enter", "close", "Close", show=False),
+    ]
+
+    def __init__(self, stage: StageState) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def compose(self) -> ComposeResult:
+        """What to expect, then the findings, the newest first."""
+        with Vertical(classes="box -diagnosis") as box:
+            box.border_title = f"Is {self.stage.name} normal?".replace("[", r"\[")
+            box.border_subtitle = "b go back to a checkpoint   y copy   esc close"
+            with VerticalScroll():
+                yield Static("\n".join(expectations(self.stage)), markup=False)
+                for finding in reversed(self.stage.findings):
+                    yield Static(_drawn(finding), classes="finding")
+                if not self.stage.findings:
+                    yield Static("Nothing wrong was found so far.", classes="finding", markup=False)
+
+    def action_back(self) -> None:
+        """Ask for an earlier checkpoint."""
+        self.dismiss(True)
+
+    def action_close(self) -> None:
+        """Close."""
+        self.dismiss(False)
+
+    def action_copy(self) -> None:
+        """Copy everything as text."""
+        told = [f"{each.finding}, step {each.step}: {each.cause}\nCure: {each.cure}" for each in self.stage.findings]
+        self.app.copy_to_clipboard("\n\n".join(["\n".join(expectations(self.stage)), *told]))
+        self.notify("Copied", timeout=2)
+
+
+def expectations(stage: StageState) -> list[str]:
+    """What the figures of a stage should be, beside what they are."""
+    lines = []
+    first = next((point[1] for line in stage.train_loss.lines() for point in line), None)
+    if stage.vocab_size > 1 and stage.kind in ("pretrain", "sft"):
+        guess = math.log(stage.vocab_size)
+        lines.append(
+            f"A blind guess among {stage.vocab_size:,} tokens costs ln({stage.vocab_size:,}) = {guess:.2f} nats; "
+            f"this stage began at {figure(first)}."
+        )
+    elif stage.kind == "dpo":
+        lines.append(
+            f"A model that prefers nothing yet has a loss of ln 2 = 0.693; this stage began at {figure(first)}."
+        )
+    if stage.latest is not None:
+        now, best = stage.latest.loss, stage.best_val_loss
+        measured = (
+            f", validation {figure(best)} at best, at step {stage.best_val_step:,}" if stage.best_val_step else ""
+        )
+        shown = math.exp(now) if now < 50 else math.inf
+        lines.append(f"It is now at {figure(now)}{measured}: as unsure as among {shown:,.1f} equally likely tokens.")
+    return lines or ["No step was taken yet."]
+
+
+def _drawn(finding: Diagnosed) -> Content:
+    tone = SEVERITY_TONES[finding.severity]
+    head = f"{SHAPES.get(tone, '')}{finding.finding.replace('_', ' ')}, step {finding.step:,}"
+    return Content.assemble(
+        (head, f"bold ${TONES[tone]}"), "\n", finding.cause, "\n", ("Cure  ", "bold"), (finding.cure, "$success")
+    )

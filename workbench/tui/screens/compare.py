@@ -1,0 +1,297 @@
+"""The Compare screen: curves, settings, scores and answers of several runs, stages or checkpoints."""
+
+import logging
+from pathlib import Path
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets.option_list import Option
+from textual.worker import get_current_worker
+
+from workbench.errors import WorkbenchError
+from workbench.narration import figure
+from workbench.runs.compare import Axis, Comparison, Side, compare, parse_side
+from workbench.runs.store import RunDirectory, list_runs
+from workbench.tui.actions import bindings
+from workbench.tui.modals.ask import AskModal
+from workbench.tui.screens.base import Subject, WorkbenchScreen
+from workbench.tui.series import Series
+from workbench.tui.widgets.comparison_panes import (
+    COLOURS,
+    SHAPES,
+    answer_table,
+    difference_table,
+    measured,
+    score_table,
+)
+from workbench.tui.widgets.line_chart import LineChart, Shown
+from workbench.tui.widgets.list_view import KeyList
+from workbench.tui.widgets.text_pane import TextPane
+
+logger = logging.getLogger(__name__)
+
+AXES: tuple[Axis, ...] = ("step", "tokens", "seconds")
+SMOOTHINGS = (0.0, 0.6, 0.9)
+PAGES = ("scores", "settings", "answers")
+HINT = "Mark two sides with space: runs, stages of a run, or checkpoints (a adds one by name)."
+
+
+class CompareScreen(WorkbenchScreen):
+    """What differs between runs, and what came of it."""
+
+    MODE = SCOPE = "compare"
+    ABOUT = (
+        "Runs, stages and checkpoints side by side: their curves along steps, tokens or time, the settings that "
+        "differ, the last figures, and what each said to the same prompts."
+    )
+    CSS_PATH = "compare.tcss"
+    BINDINGS = bindings("compare")
+    AUTO_FOCUS = "#sides"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sides: list[Side] = []
+        self.marked: list[Side] = []
+        self.comparison: Comparison | None = None
+        self.metric, self.along = "", AXES[0]
+        self._page = PAGES[0]
+        self._asked: Subject | None = None
+
+    def compose_panes(self) -> ComposeResult:
+        """Sides at the left, curves over a page of text at the right."""
+        with Horizontal(id="columns"):
+            sides = KeyList(id="sides", classes="pane")
+            sides.border_title = "Sides"
+            sides.border_subtitle = "space marks"
+            yield sides
+            with Vertical(id="main"):
+                yield LineChart("loss", id="curves")
+                yield TextPane("Scores", id="page")
+
+    def on_mount(self) -> None:
+        """Say how it works."""
+        self.query_one(TextPane).show(HINT)
+
+    def on_screen_resume(self) -> None:
+        """There may be new runs, and new steps."""
+        super().on_screen_resume()
+        self._find_sides()
+
+    def receive(self, subject: Subject) -> None:
+        """Mark another screen's run."""
+        self._asked = subject
+        self._find_sides()
+
+    # --- sides ------------------------------------------------------------------------------------------------------
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="sides")
+    def _find_sides(self) -> None:
+        found = []
+        for summary in list_runs(self.workbench.workspace):
+            run = RunDirectory(summary.path)
+            found += [Side(f"{run.name}:{stage.name}", run.path, stage.name) for stage in reversed(run.stages())]
+        if not get_current_worker().is_cancelled:
+            self.app.call_later(self._show_sides, found)
+
+    def _show_sides(self, found: list[Side]) -> None:
+        sides = self.query_one_optional("#sides", KeyList)
+        if sides is None:
+            return
+        typed = [side for side in self.sides if side.step is not None]
+        first, self.sides = not self.sides, [*typed, *found]
+        self.marked = [side for side in self.marked if side in self.sides]
+        if self._asked is not None:
+            own = [side for side in found if str(side.directory) == str(self._asked) and side not in self.marked]
+            self.marked += own[:1]
+            self._asked = None
+        if first and len(self.marked) < 2:
+            self.marked = _first_pair(self.marked, found)
+        self._draw_sides()
+        self._compare()
+
+    def _draw_sides(self) -> None:
+        sides = self.query_one("#sides", KeyList)
+        at = sides.highlighted
+        sides.clear_options()
+        sides.add_options(Option(self._line(side)) for side in self.sides)
+        if self.sides:
+            sides.highlighted = min(at or 0, len(self.sides) - 1)
+
+    def _line(self, side: Side) -> Content:
+        if side not in self.marked:
+            return Content.assemble("  ", side.label)
+        place = self.marked.index(side)
+        shape = SHAPES[place % len(SHAPES)]
+        return Content.assemble((f"{shape} ", f"${COLOURS[place % len(COLOURS)]}"), (side.label, "bold"))
+
+    def action_mark(self) -> None:
+        """Take the side under the cursor in or out."""
+        at = self.query_one("#sides", KeyList).highlighted
+        if at is not None and at < len(self.sides):
+            side = self.sides[at]
+            if side in self.marked:
+                self.marked.remove(side)
+            else:
+                self.marked.append(side)
+            self._draw_sides()
+            self._compare()
+
+    @work
+    async def action_add(self) -> None:
+        """Add a side by what it is called."""
+        detail = "RUN, RUN:STAGE, or RUN:STAGE@STEP for what it was at a step."
+        text = await self.workbench.push_screen_wait(AskModal("A side to compare", detail))
+        if text is None:
+            return
+        try:
+            side = parse_side(self.workbench.workspace, text)
+        except WorkbenchError as error:
+            self.notify(str(error), severity="error", markup=False, timeout=8)
+            return
+        same = [each for each in self.sides if _place(each) == _place(side)]
+        side = same[0] if same else side
+        self.sides = self.sides if same else [side, *self.sides]
+        self.marked = self.marked if side in self.marked else [*self.marked, side]
+        self._draw_sides()
+        self._compare()
+
+    # --- comparing --------------------------------------------------------------------------------------------------
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="compare")
+    def _compare(self) -> None:
+        marked = list(self.marked)
+        comparison, problem = None, ""
+        try:
+            comparison = compare(marked) if len(marked) > 1 else None
+        except Exception as error:  # a damaged file must not take the workbench down
+            logger.exception("no comparison")
+            problem = f"{type(error).__name__}: {error}"
+        if not get_current_worker().is_cancelled:
+            self.app.call_later(self._compared, comparison, problem)
+
+    def _compared(self, comparison: Comparison | None, problem: str) -> None:
+        self.comparison = comparison
+        if self.query_one_optional(TextPane) is None:
+            return
+        if problem:
+            self.workbench.show_error("These cannot be compared", problem)
+        metrics = comparison.metrics() if comparison is not None else []
+        if self.metric not in metrics:
+            self.metric = "val_loss" if "val_loss" in metrics else metrics[0] if metrics else ""
+        self._draw_curves()
+        self._draw_page()
+        self.refresh_bindings()
+
+    def _draw_curves(self) -> None:
+        chart, comparison = self.query_one(LineChart), self.comparison
+        chart.heading = f"{self.metric.replace('_', ' ') or 'loss'} by {self.along}"
+        shown = []
+        for index, side in enumerate(comparison.sides if comparison is not None else ()):
+            assert comparison is not None
+            series = Series()
+            for x, y in comparison.curve(index, self.metric, self.along):
+                series.append(x, y)
+            name = f"{SHAPES[index % len(SHAPES)]} {side.label}".replace("[", r"\[")
+            colour = COLOURS[index % len(COLOURS)]
+            shown.append(Shown(name, series, colour, figure(series.last), smooth=True))
+        chart.show(shown)
+
+    def _draw_page(self) -> None:
+        pane, comparison = self.query_one(TextPane), self.comparison
+        pane.border_title = {"scores": "Scores", "settings": "What differs", "answers": "Answers"}[self._page]
+        pane.border_subtitle = f"{PAGES.index(self._page) + 1}/{len(PAGES)}  n next"
+        if comparison is None:
+            pane.show(HINT)
+        elif self._page == "scores":
+            pane.show(score_table(comparison))
+        else:
+            pane.show(difference_table(comparison) if self._page == "settings" else answer_table(comparison))
+        pane.scroll_home(animate=False)
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Most needs something compared."""
+        if action in ("metric", "axis", "page", "copy", "zoom", "pan", "log_axis", "smoothing"):
+            return True if self.comparison is not None else None
+        return True
+
+    def action_metric(self) -> None:
+        """Draw the next metric."""
+        metrics = self.comparison.metrics() if self.comparison is not None else []
+        if metrics:
+            at = metrics.index(self.metric) if self.metric in metrics else -1
+            self.metric = metrics[(at + 1) % len(metrics)]
+            self._draw_curves()
+
+    def action_axis(self) -> None:
+        """Curves along steps, tokens or time."""
+        self.along = AXES[(AXES.index(self.along) + 1) % len(AXES)]
+        self.action_reset_zoom()
+        self._draw_curves()
+
+    def action_page(self) -> None:
+        """The next page of text."""
+        self._page = PAGES[(PAGES.index(self._page) + 1) % len(PAGES)]
+        self._draw_page()
+
+    def action_log_axis(self) -> None:
+        """Logarithmic axis, or back."""
+        chart = self.query_one(LineChart)
+        chart.log_y = not chart.log_y
+
+    def action_smoothing(self) -> None:
+        """The next strength of smoothing."""
+        chart = self.query_one(LineChart)
+        chart.smoothing = SMOOTHINGS[(SMOOTHINGS.index(chart.smoothing) + 1) % len(SMOOTHINGS)]
+
+    def action_zoom(self, factor: float) -> None:
+        """Show more or less."""
+        self.query_one(LineChart).zoom(factor)
+
+    def action_pan(self, share: float) -> None:
+        """Look at earlier or later parts."""
+        self.query_one(LineChart).pan(share)
+
+    def action_reset_zoom(self) -> None:
+        """Show everything."""
+        self.query_one(LineChart).window = None
+
+    def action_reload(self) -> None:
+        """Read the runs again."""
+        self._find_sides()
+
+    def action_copy(self) -> None:
+        """Copy scores and settings as Markdown."""
+        if self.comparison is not None:
+            self.app.copy_to_clipboard(as_markdown(self.comparison))
+            self.notify("Copied as Markdown", timeout=2)
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """Scores and differing settings as two Markdown tables."""
+    head = ["", *(side.label for side in comparison.sides)]
+    scores = [[name, *(measured(name, value) for value in values)] for name, values in comparison.scores.items()]
+    settings = [[each.key, *each.values] for each in comparison.differences]
+    rule = ["---"] * len(head)
+    tables = ([head, rule, *scores], [head, rule, *settings])
+    return "\n\n".join("\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows) for rows in tables)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+def _first_pair(marked: list[Side], found: list[Side]) -> list[Side]:
+    """Two sides to begin with: the latest two runs that share a stage, or else any two."""
+    for side in marked or found:
+        twin = next((each for each in found if each.stage == side.stage and each != side), None)
+        if twin is not None:
+            return [side, twin]
+    return [*marked, *(side for side in found if side not in marked)][:2]
+
+
+def _place(side: Side) -> tuple[Path, str, int | None]:
+    return side.directory.resolve(), side.stage, side.step

@@ -1,0 +1,87 @@
+"""The panes of the Compare screen that show text: what differs, scores, and answers side by side."""
+
+from collections.abc import Iterable
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from workbench.narration import count, duration, figure
+from workbench.runs.compare import Comparison, Saying
+
+COLOURS = ("primary", "accent", "success", "warning", "secondary", "error")
+SHAPES = ("●", "■", "▲", "◆", "○", "□")
+"""A colour and a shape for each side: never the colour alone."""
+
+
+def measured(measure: str, value: float | None) -> str:
+    """A score for people."""
+    if value is None:
+        return "-"
+    if measure == "step":
+        return f"{value:,.0f}"
+    if measure in ("tokens", "tokens_per_second"):
+        return count(value)
+    if measure == "seconds":
+        return duration(value)
+    return f"{value:.1%}" if measure.startswith(("exact_match", "accuracy")) else figure(value)
+
+
+def score_table(comparison: Comparison) -> Table:
+    """The last value of every measure, the best of each pointed out."""
+    table = _table(comparison, "at its end")
+    for measure, values in comparison.scores.items():
+        best = comparison.best(measure)
+        cells = [
+            Text(f"{measured(measure, value)}{' ★' if index == best else ''}", "bold" if index == best else "")
+            for index, value in enumerate(values)
+        ]
+        table.add_row(Text(measure.replace("_", " "), "dim"), *cells)
+    return table
+
+
+def difference_table(comparison: Comparison) -> RenderableType:
+    """The settings that are not the same."""
+    if not comparison.differences:
+        return Text("No setting differs.")
+    table = _table(comparison, "setting")
+    for each in comparison.differences:
+        table.add_row(Text(each.key, "dim"), *(Text(value) for value in each.values))
+    return table
+
+
+def answer_table(comparison: Comparison) -> RenderableType:
+    """Each prompt, and below it what every side said, side by side."""
+    if not comparison.sayings:
+        return Text("No side has answered a prompt yet.")
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    for _ in comparison.sides:
+        table.add_column(ratio=1)
+    table.add_row(*_heads(comparison))
+    for saying in comparison.sayings:
+        table.add_row()
+        prompt = saying.prompt if saying.prompt.strip() else repr(saying.prompt)
+        table.add_row(*(Text(prompt, "bold") for _ in comparison.sides))
+        table.add_row(*_answers(saying))
+    return table
+
+
+def _answers(saying: Saying) -> Iterable[Text]:
+    for text, step, seed in zip(saying.texts, saying.steps, saying.seeds, strict=True):
+        if text is None:
+            yield Text("not asked", "dim")
+        else:
+            yield Text.assemble(text, (f"  step {step:,}, seed {seed}", "dim"))
+
+
+def _table(comparison: Comparison, corner: str) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    for _ in comparison.sides:
+        table.add_column(overflow="fold")
+    table.add_row(Text(corner, "dim"), *_heads(comparison))
+    return table
+
+
+def _heads(comparison: Comparison) -> list[Text]:
+    return [Text(f"{SHAPES[i % len(SHAPES)]} {side.label}", "bold") for i, side in enumerate(comparison.sides)]

@@ -1,0 +1,181 @@
+"""The views of the Inspect screen, drawn. What models and texts say is data here: Rich text without markup."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from workbench.narration import count, figure, size
+from workbench.tui.inspected import Inspected, NormView, TokenView, WeightView, shade
+from workbench.tui.widgets.spark import bar
+
+if TYPE_CHECKING:
+    from workbench.inspection.lens import Choice, Place
+
+MEAN = 0  # of all heads, in place of one
+_LABEL = 12
+_BAR = 16
+_BEFORE = 5  # rows above the token that is pointed at, so that it is in sight
+_STYLES = ("on grey23", "on grey15")  # neighbouring tokens, told apart by more than their text
+
+
+def draw(view: str, inspected: Inspected, found: Any, token: int, layer: int, head: int, width: int) -> RenderableType:
+    """One view of a model reading a text.
+
+    Args:
+        token: the one that is pointed at; head: `MEAN`, or its number from 1.
+        width: cells there are.
+    """
+    token = max(0, min(token, len(inspected.ids) - 1))
+    match view:
+        case "tokens":
+            return _tokens(inspected, found, token)
+        case "next":
+            return _next(inspected, found, token)
+        case "attention":
+            return _attention(inspected, found, token, layer, head, width)
+        case "lens":
+            return _lens(inspected, found, token, layer, width)
+        case "norms":
+            return _norms(found, layer)
+        case _:
+            return _weights(found)
+
+
+def clip(text: str, cells: int) -> str:
+    """A label that fits; what is cut is shown as such."""
+    content = Text(text)
+    content.truncate(cells, overflow="ellipsis", pad=True)
+    return content.plain
+
+
+def _tokens(inspected: Inspected, found: TokenView, token: int) -> RenderableType:
+    per_token = found.text_bytes / max(len(found.labels), 1)
+    head = Text(
+        f"{len(found.labels)} tokens, {found.text_bytes} bytes, {per_token:.2f} bytes a token   vocabulary "
+        f"{found.vocab_size:,}, {found.merges:,} merges\nembeddings are {found.embedding_share:.1%} of the model's "
+        f"{count(found.parameters)} parameters\n",
+        style="dim",
+    )
+    line = Text()
+    for index, label in enumerate(found.labels):
+        line.append(label, style="reverse bold" if index == token else _STYLES[index % 2])
+        line.append(" ")
+    detail = Text(f"\n\ntoken {token}   id {inspected.ids[token]}   ", style="bold")
+    piece = found.pieces[token]
+    detail.append(f"{found.labels[token]}   bytes {piece.hex(' ') or '(a control token)'}", style="")
+    parts: list[RenderableType] = [head, line, detail]
+    if token < len(found.word_of):
+        word = found.words[found.word_of[token]]
+        steps = Text(f"\nits word is merged in {len(word.steps) - 1} steps\n", style="dim")
+        for number, step in enumerate(word.steps):
+            steps.append(f"{number:>4}  ", style="dim")
+            steps.append(f"{' '.join(step)}\n")
+        parts.append(steps)
+    return Group(*parts)
+
+
+def _next(inspected: Inspected, places: "list[Place]", token: int) -> RenderableType:
+    place = places[token]
+    chances = Table.grid(padding=(0, 1, 0, 0))
+    chances.add_row(Text(f"after {inspected.labels[token]!r}", style="bold"), "", "")
+    for choice in place.choices:
+        label, filled = clip(inspected.label(choice.token_id), _LABEL), bar(choice.probability, _BAR)
+        chances.add_row(Text(label), Text(filled), f"{choice.probability:6.1%}")
+    told = f"entropy {place.entropy:.2f} nats, as unsure as among {math.exp(place.entropy):,.1f} tokens"
+    text = Table.grid(padding=(0, 1, 0, 0))
+    text.add_row(*(Text(name, style="dim") for name in ("", "#", "id", "token", "chance", "rank", "entropy")))
+    for index, each in list(enumerate(places))[max(0, token - _BEFORE) :]:
+        chance = "-" if each.log_probability is None else f"{math.exp(each.log_probability):.1%}"
+        row = ("▸" if index == token else "", index, each.token_id, clip(inspected.labels[index], _LABEL), chance)
+        rank = "-" if each.rank is None else f"{each.rank:,}"
+        style = "bold" if index == token else ""
+        text.add_row(*(Text(str(cell), style=style) for cell in (*row, rank, f"{each.entropy:.2f}")))
+    return Group(chances, Text(f"{told}\n", style="dim"), text)
+
+
+def _attention(inspected: Inspected, maps: Any, token: int, layer: int, head: int, width: int) -> RenderableType:
+    layer, head = min(layer, len(maps) - 1), min(head, maps.shape[1])
+    weights = maps[layer].mean(axis=0) if head == MEAN else maps[layer][head - 1]
+    which = "mean of all heads" if head == MEAN else f"head {head - 1} of {maps.shape[1]}"
+    parts = [Text(f"layer {layer} of {len(maps)}, {which}: each row is a token that looks back", style="dim")]
+    row = weights[token]
+    best = sorted(range(token + 1), key=lambda key: -row[key])[:6]
+    looks = Text(f"\n{clip(inspected.labels[token], _LABEL)} looks at\n", style="bold")
+    for key in best:
+        looks.append(f"  {clip(inspected.labels[key], _LABEL)} {bar(float(row[key]), _BAR)} {row[key]:6.1%}\n")
+    parts.append(looks)
+    cells = max(1, width - _LABEL - 4)
+    first = max(0, min(token - cells // 2, len(row) - cells))  # as many columns as there is room for, about the token
+    for index in range(len(weights)):
+        line = Text(f"{'▸' if index == token else ' '}{clip(inspected.labels[index], _LABEL)} ")
+        line.append("".join(shade(float(value)) for value in weights[index][first : first + cells]))
+        line.stylize("bold" if index == token else "dim", 0, _LABEL + 2)
+        parts.append(line)
+    return Group(*parts)
+
+
+def _lens(
+    inspected: Inspected, layers: "list[list[tuple[Choice, ...]]]", token: int, layer: int, width: int
+) -> RenderableType:
+    columns = max(1, (width - 12) // 19)
+    first = max(0, min(token - columns // 2, len(inspected.ids) - columns))
+    shown = range(first, min(first + columns, len(inspected.ids)))
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_row(
+        Text("after", style="dim"),
+        *(Text(clip(inspected.labels[at], 18), style="bold" + (" reverse" if at == token else "")) for at in shown),
+    )
+    for index in reversed(range(len(layers))):
+        name = "embeddings" if index == 0 else f"layer {index - 1}"
+        cells = []
+        for at in shown:
+            best = layers[index][at][0]
+            cells.append(Text(f"{clip(inspected.label(best.token_id), _LABEL)} {best.probability:4.0%}"))
+        table.add_row(Text(name, style="bold" if index == layer + 1 else "dim"), *cells)
+    told = Text(f"\nafter {inspected.labels[token]!r}, if the model ended there\n", style="bold")
+    for index in reversed(range(len(layers))):
+        choices = "   ".join(f"{inspected.label(c.token_id)} {c.probability:.1%}" for c in layers[index][token])
+        told.append(f"{'embeddings' if index == 0 else f'layer {index - 1}':<11} ", style="dim").append(f"{choices}\n")
+    return Group(table, told)
+
+
+def _norms(found: NormView, layer: int) -> RenderableType:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    names = ("", "residual", "", "attention", "mlp", "largest", "gradient", "")
+    table.add_row(*(Text(name, style="dim") for name in names))
+    most = max(each.residual for each in found.activations) or 1.0
+    steepest = max(found.gradients.values(), default=0.0) or 1.0
+    for each in found.activations:
+        gradient = found.gradients.get(each.layer, 0.0)
+        name = "embeddings" if each.layer < 0 else f"layer {each.layer}"
+        table.add_row(
+            Text(name, style="bold" if each.layer == layer else ""),
+            figure(each.residual),
+            bar(each.residual / most, 8),
+            figure(each.attention) if each.layer >= 0 else "",
+            figure(each.feed_forward) if each.layer >= 0 else "",
+            figure(each.largest),
+            figure(gradient),
+            bar(gradient / steepest, 8),
+        )
+    table.add_row()
+    told = "root mean squares of the residual stream and of what is added to it; norms of the gradients\n"
+    told += f"the text's loss is {found.loss:.3f} nats a token; the first gradient is that of all outside the layers"
+    return Group(table, Text(told, style="dim"))
+
+
+def _weights(found: WeightView) -> RenderableType:
+    cache = Table.grid(padding=(0, 2, 0, 0))
+    cache.add_row(*(Text(name, style="dim") for name in ("KV cache of one text", "float32", "bfloat16")))
+    for tokens, wide, narrow in found.cache_rows:
+        cache.add_row(f"{tokens:,} tokens", size(wide), size(narrow))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row(*(Text(name, style="dim") for name in ("parameter", "shape", "rms", "largest")))
+    for each in found.parameters:
+        shape = " x ".join(str(length) for length in each.shape)
+        name = each.name.removeprefix("model.").removesuffix(".weight")
+        table.add_row(Text(name, no_wrap=True), shape, figure(each.rms), figure(each.largest))
+    return Group(cache, Text(f"{found.formula}\n", style="dim"), table)

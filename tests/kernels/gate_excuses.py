@@ -22,4 +22,25 @@ class Excuse:
         return named == (self.operation, self.library, self.figure) and finding.architecture in self.architectures
 
 
-EXCUSES: tuple[Excuse, ...] = ()
+_NORMS = (
+    "beside the one 32-bit statistic a row that both read, a thread of ours has one 128-bit store fewer: twice as many"
+    " threads share the sum of the weight's gradient; it keeps 5 to 8 times as many bytes in flight"
+)
+_BUSY = (
+    "more than memory needs to be busy, which is 1; more of them hide nothing further, and the modelled time is shorter"
+)
+
+EXCUSES: tuple[Excuse, ...] = (
+    Excuse("rms_norm backward", "liger", "width", _NORMS),
+    Excuse("add_rms_norm backward", "liger", "width", _NORMS),
+    Excuse("linear_cross_entropy", "fla", "in flight", _BUSY),
+    Excuse("linear_kl", "fla", "in flight", f"{_BUSY}; for its own, the peer's kernel spills 184 bytes"),
+    Excuse(
+        "swiglu forward",
+        "liger",
+        "in flight",
+        f"{_BUSY}; 34 registers, where 32 would let in another block",
+        ("sm_100",),
+    ),
+    Excuse("swiglu backward", "liger", "in flight", f"{_BUSY}; 44 registers to its 38", ("sm_100",)),
+)

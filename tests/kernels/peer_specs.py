@@ -27,6 +27,7 @@ from tests.kernels.comparison import (
     norm_inputs,
     norm_passes,
     number,
+    tokens_of,
 )
 from tests.kernels.pretence import replaced
 
@@ -70,10 +71,10 @@ def _liger_experts() -> list[Case]:
 
         return run
 
-    def inputs(intermediate: int) -> Callable[[int], tuple[Tensor, ...]]:
-        def make(batch: int) -> tuple[Tensor, ...]:
+    def inputs(intermediate: int) -> Callable[[float], tuple[Tensor, ...]]:
+        def make(batch: float) -> tuple[Tensor, ...]:
             up, down = (EXPERTS, 2 * intermediate, HIDDEN), (EXPERTS, HIDDEN, intermediate)
-            return number(batch * SEQ, HIDDEN), number(*up), number(*down)
+            return number(tokens_of(batch), HIDDEN), number(*up), number(*down)
 
         return make
 
@@ -82,10 +83,11 @@ def _liger_experts() -> list[Case]:
         return experts(routing)(x, up, down)
 
     # Sizes at which its kernels multiply the same matrices as ours.
-    backward = "_moe_bwd_dX_expanded_kernel|_moe_bwd_dW1_kernel"
+    forward, backward = "_fused_down_proj_kernel", "_moe_bwd_dX_expanded_kernel|_moe_bwd_dW1_kernel"
+    counted = (0.25, 0.5)  # one and two of its tiles of 64 tokens for every expert
     return [
-        Case("grouped_matmul", "liger", "forward", inputs(HIDDEN), run, only="_fused_down_proj_kernel"),
-        Case("grouped_matmul", "liger", "backward", inputs(HIDDEN // 2), run, only=backward),
+        Case("grouped_matmul", "liger", "forward", inputs(HIDDEN), run, counted, only=forward),
+        Case("grouped_matmul", "liger", "backward", inputs(HIDDEN // 2), run, counted, only=backward),
     ]
 
 

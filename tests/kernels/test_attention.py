@@ -60,9 +60,10 @@ def test_the_last_query_stands_at_the_last_key_of_a_cache(device, seq, kv_seq, h
     proves_output(*(each.to(device) for each in tensors(1, heads, kv_heads, seq, kv_seq, 16)))
 
 
+@pytest.mark.parametrize("head_dim", [16, 24])  # padded columns of the very last row would be read out of bounds
 @pytest.mark.parametrize("seq, kv_seq", [(33, 33), (5, 40), (40, 5), (1, 17), (48, 32)])
-def test_without_a_causal_order_every_key_is_seen(device, seq: int, kv_seq: int) -> None:
-    proves_output(*(each.to(device) for each in tensors(2, 2, 1, seq, kv_seq, 16)), causal=False)
+def test_without_a_causal_order_every_key_is_seen(device, seq: int, kv_seq: int, head_dim: int) -> None:
+    proves_output(*(each.to(device) for each in tensors(2, 2, 1, seq, kv_seq, head_dim)), causal=False)
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -29,6 +29,8 @@ OneOrMoreFiles = Annotated[
     BeforeValidator(_as_list, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
 ]
 
+OneOrMoreNames = OneOrMoreFiles
+
 PARTS_ONLY = "parts only"  # a validation context: what tables say of each other is not looked at
 _LENGTHS = ("steps", "epochs", "tokens")  # of a stage: it has one of them
 # What a run's folder holds beside its stages.
@@ -197,6 +199,25 @@ class OptimizerSettings(Settings):
     """Memory of the gradient in Muon, as a share kept by step."""
 
 
+class LoraSettings(Settings):
+    """Small matrices that are trained beside the weights, which stand still."""
+
+    rank: Annotated[WholeNumber, Field(gt=0, le=4096)] = 8
+    """Width of the added matrices."""
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    """Weight of the update: it is scaled by alpha / rank."""
+    dropout: Fraction = 0.0
+    """Share of the inputs that a training step hides from the added matrices."""
+    target_modules: OneOrMoreNames = ["all-linear"]
+    """Layers to adapt, such as `q_proj`; `all-linear` for every linear layer of the blocks."""
+    rank_stabilized: bool = False
+    """Scale by alpha / sqrt(rank), so that wide matrices learn as fast as narrow ones."""
+    quantize: Literal["none", "int8"] = "none"
+    """Keep the weights that stand still in int8, in a quarter of the memory; merged weights are floats again."""
+    merge: bool = True
+    """Write the weights with the update in them as the stage's model; otherwise the adapter alone is its result."""
+
+
 class StageSettings(Settings):
     """One stage of training: which loss, on which data, for how long."""
 
@@ -239,6 +260,8 @@ class StageSettings(Settings):
     clip: Annotated[float, Field(ge=0)] = 1.0
     """Largest gradient norm; longer gradients are shortened to it. 0 leaves them alone."""
     optimizer: OptimizerSettings = OptimizerSettings()
+    lora: LoraSettings | None = None
+    """LoRA: present, small added matrices are trained in place of the weights."""
     isolate_documents: bool = True
     """Keep documents that share a row from seeing each other."""
     log_every: PositiveInt = 10
@@ -321,6 +344,11 @@ class Profile(Settings):
                 problems.append(f"stage.{stage.name}.name: two stages have this name; give each its own")
             if stage.from_ is not None and stage.from_ == stage.name:
                 problems.append(f"stage.{stage.name}.from: a stage cannot start from itself")
+            if stage.lora is not None and stage is self.stage[0] and stage.from_ is None and self.model.path is None:
+                problems.append(
+                    f"stage.{stage.name}.lora: there are only random weights to adapt; put a stage before it, or give "
+                    "from or model.path"
+                )
             if self.model.path is None and stage.sequence_length > self.model.max_position_embeddings:
                 problems.append(
                     f"stage.{stage.name}.sequence_length: {stage.sequence_length} is longer than "

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 
 from workbench.bundled import find_data
-from workbench.config import Profile, StageSettings, TokenizerSettings
+from workbench.config import LoraSettings, Profile, StageSettings, TokenizerSettings
 from workbench.errors import DataError
 from workbench.machine import fast_at_bf16
 
@@ -65,7 +65,8 @@ class StageEstimate:
     Args:
         steps: None where the length is in epochs of data whose size is not known.
         flops: of all steps.
-        memory_bytes: at the peak.
+        memory_bytes: at the peak, `weights_bytes` of it for weights, gradients and the optimizer.
+        trained_parameters: how many numbers move.
         disk_bytes: of its checkpoints and its model.
         seconds: rough; None where steps is.
     """
@@ -75,6 +76,8 @@ class StageEstimate:
     tokens: int | None
     flops: float | None
     memory_bytes: int
+    weights_bytes: int
+    trained_parameters: int
     disk_bytes: int
     seconds: float | None
 
@@ -115,15 +118,56 @@ def count_parameters(sizes: Sizes, vocab_size: int) -> Parameters:
     )
 
 
-def train_flops_per_token(sizes: Sizes, vocab_size: int, sequence_length: int) -> float:
+def linear_shapes(sizes: Sizes) -> dict[str, tuple[int, int]]:
+    """The linear layers of a block by name: (in_features, out_features)."""
+    hidden, inner = sizes.hidden_size, sizes.intermediate_size
+    queries, keys = sizes.num_attention_heads * sizes.head_dim, sizes.num_key_value_heads * sizes.head_dim
+    return {
+        "q_proj": (hidden, queries),
+        "k_proj": (hidden, keys),
+        "v_proj": (hidden, keys),
+        "o_proj": (queries, hidden),
+        "gate_proj": (hidden, inner),
+        "up_proj": (hidden, inner),
+        "down_proj": (inner, hidden),
+    }
+
+
+def count_lora(sizes: Sizes, lora: LoraSettings) -> int:
+    """The parameters that LoRA adds and trains."""
+    wanted = [name.rpartition(".")[2] for name in lora.target_modules]
+    chosen = [shape for name, shape in linear_shapes(sizes).items() if name in wanted or "all-linear" in wanted]
+    return sizes.num_hidden_layers * lora.rank * sum(inputs + outputs for inputs, outputs in chosen)
+
+
+def training_bytes(sizes: Sizes, vocab_size: int, lora: LoraSettings | None) -> int:
+    """What training keeps beside activations.
+
+    Of what is trained: weights, gradients and AdamW's two memories in float32, and a copy of the weights in bf16. Of
+    what stands still: the weights and that copy, or a byte for each that is kept in int8.
+    """
+    parts = count_parameters(sizes, vocab_size)
+    if lora is None:
+        return 18 * parts.total
+    linear = parts.attention + parts.feed_forward
+    still = linear + 6 * (parts.total - linear) if lora.quantize == "int8" else 6 * parts.total
+    return still + 18 * count_lora(sizes, lora)
+
+
+def train_flops_per_token(
+    sizes: Sizes, vocab_size: int, sequence_length: int, lora: LoraSettings | None = None
+) -> float:
     """FLOPs of one training step by token: two a weight forward, four backward, and attention over half a row.
+
+    Weights that stand still beside LoRA's need no gradient of their own, hence two less.
 
     Source: Kaplan et al. 2020, arXiv:2001.08361, section 2.1, with the output matrix counted and attention causal.
     """
     parts = count_parameters(sizes, vocab_size)
     weights = parts.attention + parts.feed_forward + vocab_size * sizes.hidden_size
     attention = sizes.num_hidden_layers * sizes.num_attention_heads * sizes.head_dim * sequence_length
-    return 6.0 * weights + 6.0 * attention
+    added = 0 if lora is None else count_lora(sizes, lora)
+    return (6.0 if lora is None else 4.0) * weights + 6.0 * added + 6.0 * attention
 
 
 def activation_bytes_per_token(sizes: Sizes) -> int:
@@ -134,9 +178,16 @@ def activation_bytes_per_token(sizes: Sizes) -> int:
     return 4 * (sizes.num_hidden_layers * block + 4 * sizes.hidden_size)
 
 
-def choose_micro_batch_size(sizes: Sizes, vocab_size: int, sequence_length: int, batch_size: int, room: int) -> int:
+def choose_micro_batch_size(
+    sizes: Sizes,
+    vocab_size: int,
+    sequence_length: int,
+    batch_size: int,
+    room: int,
+    lora: LoraSettings | None = None,
+) -> int:
     """The most rows at once, up to a whole batch, whose activations take at most half of `room` bytes."""
-    fixed = 18 * count_parameters(sizes, vocab_size).total
+    fixed = training_bytes(sizes, vocab_size, lora)
     by_row = activation_bytes_per_token(sizes) * sequence_length
     return max(1, min(batch_size, int((room - fixed) // 2 // by_row)))
 
@@ -192,20 +243,39 @@ def _stage(
     elif stage.epochs is not None and (known := _data_tokens(stage)) is not None:
         steps = max(1, round(known * stage.epochs / tokens_per_step))
     tokens = None if steps is None else steps * tokens_per_step
-    flops = None if tokens is None else tokens * train_flops_per_token(sizes, vocab_size, stage.sequence_length)
+    flops = (
+        None if tokens is None else tokens * train_flops_per_token(sizes, vocab_size, stage.sequence_length, stage.lora)
+    )
     if stage.micro_batch_size == "auto":
-        rows = choose_micro_batch_size(sizes, vocab_size, stage.sequence_length, stage.batch_size, room)
+        rows = choose_micro_batch_size(sizes, vocab_size, stage.sequence_length, stage.batch_size, room, stage.lora)
     else:
         rows = min(stage.micro_batch_size, stage.batch_size)
     activations = rows * stage.sequence_length * activation_bytes_per_token(sizes)
-    # weights, gradients and AdamW's two memories in float32, and a copy of the weights in bf16
-    memory = PROGRAM_BYTES + 18 * parameters.total + activations
-    disk = (stage.keep + 2) * 12 * parameters.total + 4 * parameters.total
+    weights = training_bytes(sizes, vocab_size, stage.lora)
+    added = 0 if stage.lora is None else count_lora(sizes, stage.lora)
+    disk = _disk_bytes(stage, parameters, added)
     seconds = None
     if steps is not None and flops is not None:
         overhead = STEP_SECONDS + LAYER_SECONDS * sizes.num_hidden_layers
         seconds = flops / speed + steps * -(-stage.batch_size // rows) * overhead
-    return StageEstimate(stage.name, steps, tokens, flops, memory, disk, seconds)
+    return StageEstimate(
+        stage=stage.name,
+        steps=steps,
+        tokens=tokens,
+        flops=flops,
+        memory_bytes=PROGRAM_BYTES + weights + activations,
+        weights_bytes=weights,
+        trained_parameters=added or parameters.total,
+        disk_bytes=disk,
+        seconds=seconds,
+    )
+
+
+def _disk_bytes(stage: StageSettings, parameters: Parameters, added: int) -> int:
+    """Of the checkpoints, weights and AdamW's two memories each, and of the result."""
+    if stage.lora is None:
+        return (stage.keep + 2) * 12 * parameters.total + 4 * parameters.total
+    return (stage.keep + 2) * 12 * added + 4 * added + (4 * parameters.total if stage.lora.merge else 0)
 
 
 def _data_tokens(stage: StageSettings) -> int | None:

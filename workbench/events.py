@@ -246,6 +246,18 @@ class StageFinished(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsAdapted(Event):
+    """A stage trained by LoRA is over.
+
+    Args:
+        updates: for each adapted layer, by its full name, the size of its update as a share of its matrix.
+    """
+
+    stage: str
+    updates: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored(Event):
     """A stage's model was scored on held-out questions or other measures.
 

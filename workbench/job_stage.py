@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,27 +11,28 @@ import psutil
 import torch
 
 from workbench import events
-from workbench.config import Profile, StageSettings
+from workbench.config import LoraSettings, Profile, StageSettings
 from workbench.control import Control
 from workbench.data.loader import Loader
 from workbench.data.shards import BadRow, DataSettings, PreparedData, prepare
 from workbench.data.stores import TokenStore
 from workbench.errors import DeviceError, ModelError
-from workbench.estimate import choose_micro_batch_size, count_parameters, train_flops_per_token
+from workbench.estimate import choose_micro_batch_size, count_parameters, train_flops_per_token, training_bytes
 from workbench.evaluation.perplexity import evaluate_loss
 from workbench.evaluation.samples import answer_prompt, continue_prompt
 from workbench.job_data import data_files
 from workbench.job_plan import StageResult, check_lineage, fingerprint, learning_settings, read_result, write_result
 from workbench.locations import tokenised_folder
+from workbench.model.adapter import ADAPTER_FOLDER, base_of, load_adapter, load_stacked
 from workbench.model.configuration import ModelConfig, model_config
 from workbench.model.initialize import initialize
+from workbench.model.lora import attach_lora, trained_parameters, update_sizes
 from workbench.model.precision import autocast
 from workbench.model.transformer import Transformer
-from workbench.model.weights import load_model
 from workbench.runs.metrics import read_metrics
 from workbench.runs.store import RunDirectory, StageDirectory
 from workbench.tokenizer.tokenizer import Tokenizer
-from workbench.training.checkpoint import load_resume, save_result
+from workbench.training.checkpoint import Adaptation, load_resume, save_adapter_result, save_result
 from workbench.training.probe import Measured, Sample
 from workbench.training.trainer import Machine, Shelf, Trainer
 
@@ -131,12 +132,14 @@ class StageRun:
         self.checkpoint = checkpoint.path if checkpoint is not None else None
         if self.checkpoint is not None:
             check_lineage(self.checkpoint, self.inputs, setting.run, stage.name)
+        self.adaptation: Adaptation | None = None
         self.model = self._model()
         self.micro_batch_size = self._micro_batch_size(micro_batch_size)
 
     def run(self) -> bool:
         """Train to the last step or to a stop; True when the last step was taken."""
         self.trainer = trainer = self._make_trainer()
+        torch.manual_seed(self.setting.profile.run.seed)  # of dropout: the same seed means the same run
         if self.checkpoint is not None:
             state = load_resume(self.checkpoint, self.model, trainer.optimizer)
             # a checkpoint is saved before its own step is validated
@@ -149,7 +152,7 @@ class StageRun:
     def result(self, scores: dict[str, float], evaluation: str) -> StageResult:
         """Save the trained model as the stage's result, then put it on record."""
         assert self.trainer is not None, "run comes first"
-        save_result(self.directory.model, self.model, self.setting.tokenizer, self._lineage())
+        self._save_result()
         validations = _validations(self.directory)
         first, last = (validations[0], validations[-1]) if validations else ({}, {})
         result = StageResult(
@@ -164,12 +167,34 @@ class StageRun:
         write_result(self.directory, result)
         return result
 
+    def _save_result(self) -> None:
+        """The whole weights; of a model trained by LoRA the adapter, and unless unwanted the merged weights as well."""
+        model, tokenizer, lineage = self.model, self.setting.tokenizer, self._lineage()
+        if self.adaptation is not None:
+            save_adapter_result(self.directory.adapter, model, tokenizer, lineage, self.adaptation)
+            self.setting.emitter.emit(events.WeightsAdapted(stage=self.stage.name, updates=update_sizes(model)))
+        if self.adaptation is None or self.adaptation.settings.merge:
+            save_result(self.directory.model, model, tokenizer, lineage)
+
+    def _adapted_model(self, base: Path, settings: LoraSettings) -> Transformer:
+        """The parent's model with an adapter beside it, that of the checkpoint where there is one."""
+        model = load_stacked(base, self.setting.device)
+        check_vocabulary(model, self.setting.tokenizer, base)
+        self.adaptation = Adaptation(settings, base_of(base))
+        attach_lora(model, settings, self.setting.profile.run.seed)
+        if self.checkpoint is not None:
+            load_adapter(model, self.checkpoint / ADAPTER_FOLDER, self.adaptation.base)
+        return model
+
     def _model(self) -> Transformer:
         setting = self.setting
+        if self.stage.lora is not None:
+            assert self.parent.directory is not None, "a profile without weights to adapt is refused"
+            return self._adapted_model(self.parent.directory, self.stage.lora)
         directory = self.checkpoint or self.parent.directory
         if directory is not None:
             try:
-                model = load_model(directory, device=setting.device)
+                model = load_stacked(directory, setting.device)
             except ModelError as error:
                 if directory is not self.checkpoint:
                     raise
@@ -194,9 +219,9 @@ class StageRun:
             return min(self.stage.micro_batch_size, self.stage.batch_size)
         if decided is not None:
             return decided
-        config, stage = self.model.config, self.stage
-        room = free_memory(self.setting.device)
-        return choose_micro_batch_size(config, config.vocab_size, stage.sequence_length, stage.batch_size, room)
+        config, stage, room = self.model.config, self.stage, free_memory(self.setting.device)
+        length, rows = stage.sequence_length, stage.batch_size
+        return choose_micro_batch_size(config, config.vocab_size, length, rows, room, stage.lora)
 
     def _make_trainer(self) -> Trainer:
         setting, directory, keep = self.setting, self.directory, self.stage.keep
@@ -210,7 +235,7 @@ class StageRun:
             steps=self.steps,
             machine=Machine(setting.precision, self.micro_batch_size, setting.compile),
             probe=LookAtModel(setting, self.stage, self.data.validation),
-            shelf=Shelf(self._lineage(), directory.checkpoint_path, lambda: _prune(directory, keep)),
+            shelf=Shelf(self._lineage(), directory.checkpoint_path, lambda: _prune(directory, keep), self.adaptation),
             emitter=setting.emitter,
             control=setting.control,
             poll=setting.should_stop,
@@ -241,10 +266,10 @@ class StageRun:
                 step=trainer.step,
                 steps=self.steps,
                 parameters=parameters,
-                trained_parameters=parameters,
+                trained_parameters=trained_parameters(self.model),
                 vocab_size=config.vocab_size,
                 tokens_per_step=stage.batch_size * stage.sequence_length,
-                flops_per_token=train_flops_per_token(config, config.vocab_size, stage.sequence_length),
+                flops_per_token=train_flops_per_token(config, config.vocab_size, stage.sequence_length, stage.lora),
                 micro_batch_size=self.micro_batch_size,
             )
         )
@@ -275,18 +300,20 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def check_memory(config: ModelConfig, device: torch.device) -> None:
+def check_memory(config: ModelConfig, device: torch.device, stages: Sequence[StageSettings]) -> None:
     """Refuse a model that this machine could never train, before hours go into trying.
 
     Raises:
         DeviceError: its weights, their gradients and AdamW's two memories alone are more than there is.
     """
     parameters = count_parameters(config, config.vocab_size).total
+    # what `training_bytes` counts, without the copy in bf16 that not every precision makes
+    needed_bytes = max(training_bytes(config, config.vocab_size, stage.lora) for stage in stages) * 16 // 18
     total = psutil.virtual_memory().total
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-    if 16 * parameters > total:
-        needed = f"{parameters:,} parameters need {16 * parameters / 1e9:,.0f} GB to be trained"
+    if needed_bytes > total:
+        needed = f"{parameters:,} parameters need {needed_bytes / 1e9:,.0f} GB to be trained"
         raise DeviceError("model", f"{needed}, this machine has {total / 1e9:,.0f} GB", "make the model smaller")
 
 

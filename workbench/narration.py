@@ -114,9 +114,10 @@ def _(event: events.RowRejected) -> Line:
 @narrate.register
 def _(event: events.StageStarted) -> Line:
     at = f" at step {event.step:,}" if event.step else ""
-    return Line(
-        event.at, "stage", f"{event.stage} starts{at}: {event.steps:,} steps, {count(event.parameters)} parameters"
-    )
+    frozen = event.trained_parameters < event.parameters
+    trained = f", {count(event.trained_parameters)} of LoRA's trained" if frozen else ""
+    parameters = f"{count(event.parameters)} parameters{trained}"
+    return Line(event.at, "stage", f"{event.stage} starts{at}: {event.steps:,} steps, {parameters}")
 
 
 @narrate.register
@@ -166,6 +167,13 @@ def _(event: events.Resumed) -> Line:
 def _(event: events.StageFinished) -> Line:
     text = f"{event.stage} done: {event.steps:,} steps, {count(event.tokens)} tokens in {duration(event.seconds)}"
     return Line(event.at, "stage", text, "good")
+
+
+@narrate.register
+def _(event: events.WeightsAdapted) -> Line:
+    sizes = event.updates.values()
+    spread = f"{min(sizes, default=0):.1%} to {max(sizes, default=0):.1%} of its matrix"
+    return Line(event.at, "adapter", f"{event.stage}: {len(sizes)} layers, the update of each {spread}")
 
 
 @narrate.register

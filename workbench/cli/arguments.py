@@ -127,7 +127,12 @@ def _add_model_commands(commands: Any) -> None:
     _add_sampling(sample)
 
     importing = _add(commands, "import", "model_commands:import_model", "bring a model of others here")
-    importing.add_argument("source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, or a file")
+    importing.add_argument(
+        "source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, an adapter of PEFT's, or a file"
+    )
+    importing.add_argument(
+        "--base", metavar="DIR", help="the base of an adapter of PEFT's; the one it names when absent"
+    )
     importing.add_argument("--out", metavar="DIR", help="where to put it; the models folder when absent")
 
 

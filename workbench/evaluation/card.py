@@ -155,8 +155,29 @@ def _scores(facts: RunFacts) -> str:
 
 def _stage_part(stage: StageFacts) -> str:
     return _section(
-        f"Stage {escaped(stage.name)}", "\n\n".join(part for part in (_curve(stage), _samples(stage)) if part)
+        f"Stage {escaped(stage.name)}",
+        "\n\n".join(part for part in (_adapter(stage), _curve(stage), _samples(stage)) if part),
     )
+
+
+def _adapter(stage: StageFacts) -> str:
+    """How much of a model LoRA trained, and how far that moved each matrix."""
+    if not stage.updates:
+        return ""
+    share = stage.trained_parameters / max(stage.parameters, 1)
+    still = f"{stage.parameters:,} that stood still ({share:.2%})"
+    told = f"LoRA trained {stage.trained_parameters:,} numbers beside {still}."
+    by_layer: dict[str, dict[str, float]] = {}
+    for name, value in stage.updates.items():
+        layer, _, matrix = name.removeprefix("model.layers.").partition(".")
+        by_layer.setdefault(layer, {})[matrix.rpartition(".")[2]] = value
+    matrices = list(dict.fromkeys(matrix for row in by_layer.values() for matrix in row))
+    rows = [
+        (escaped(layer), *(f"{row[matrix]:.1%}" if matrix in row else "–" for matrix in matrices))
+        for layer, row in by_layer.items()
+    ]
+    table = _table(("layer", *map(escaped, matrices)), rows, numbers_from=1)
+    return f"{told}\n\nSize of each update as a share of its matrix:\n\n{table}"
 
 
 def _curve(stage: StageFacts) -> str:

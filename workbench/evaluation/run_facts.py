@@ -21,10 +21,12 @@ from workbench.events import (
     TokenizerReady,
     Validated,
     Warned,
+    WeightsAdapted,
     from_json,
 )
 
 Record = dict[str, Any]
+_OF_A_STAGE = DataReady | StageStarted | StepFinished | Validated | StageFinished | Scored | WeightsAdapted
 
 
 @dataclass
@@ -34,6 +36,7 @@ class StageFacts:
     Args:
         before: measures at its first step; after: at its last so far.
         metrics, samples, answers: the records of its files.
+        updates: size of LoRA's update by layer, as a share of its matrix; empty where the weights themselves moved.
     """
 
     name: str
@@ -43,6 +46,7 @@ class StageFacts:
     seconds: float = 0.0
     tokens_per_second: float = 0.0
     parameters: int = 0
+    trained_parameters: int = 0
     finished: bool = False
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
@@ -50,6 +54,7 @@ class StageFacts:
     metrics: list[Record] = field(default_factory=list)
     samples: list[Record] = field(default_factory=list)
     answers: list[Record] = field(default_factory=list)
+    updates: dict[str, float] = field(default_factory=dict)
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -115,7 +120,7 @@ def _follow(facts: RunFacts, events: Iterator[Event]) -> None:
         last_at = event.at
         _note(facts, event)
         name = getattr(event, "stage", "")
-        if name and isinstance(event, DataReady | StageStarted | StepFinished | Validated | StageFinished | Scored):
+        if name and isinstance(event, _OF_A_STAGE):
             _note_stage(facts.stages.setdefault(name, StageFacts(name)), event)
 
 
@@ -137,14 +142,17 @@ def _note_stage(stage: StageFacts, event: Event) -> None:
             stage.data = event
         case StageStarted():
             stage.kind, stage.parameters = event.kind, event.parameters
+            stage.trained_parameters = event.trained_parameters
             if event.step == 0:  # it begins, perhaps again: what it was before does not count
-                stage.finished, stage.steps, stage.after = False, 0, {}
+                stage.finished, stage.steps, stage.after, stage.updates = False, 0, {}, {}
         case StepFinished():
             stage.steps, stage.tokens, stage.seconds = event.step, event.tokens, event.seconds
             stage.tokens_per_second = event.tokens / event.seconds if event.seconds > 0 else 0.0
         case Validated():
             measured = {key: getattr(event, key) for key in ("val_loss", "val_perplexity", "val_bits_per_byte")}
             (stage.before if event.step == 0 else stage.after).update(measured)
+        case WeightsAdapted():
+            stage.updates = dict(event.updates)
         case Scored():
             (stage.after if stage.steps else stage.before).update(event.scores)
         case StageFinished():

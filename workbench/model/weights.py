@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.atomic import write_atomically
 from workbench.errors import ModelError
 from workbench.model.configuration import CONFIG_FILE, ModelConfig, load_config, read_json
+from workbench.model.lora import plain_state
 from workbench.model.transformer import Transformer
 
 GENERATION_FILE = "generation_config.json"
@@ -27,11 +28,13 @@ _SHOWN = 5  # names listed in an error; a wrong directory would list hundreds
 def save_model(model: Transformer, directory: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write `model` into `directory`, each file whole or not at all; transformers loads the result.
 
+    Adapters are merged into the weights that are written; `model` keeps them.
+
     Args:
         dtype: to store the weights in.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in plain_state(model).items()}
     save_tensors(state, directory / WEIGHTS_FILE)
     write_config(model.config, directory, dtype)
 

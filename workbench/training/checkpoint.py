@@ -16,10 +16,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from workbench.config import LoraSettings
 from workbench.data.loader import Position
 from workbench.errors import RunError
+from workbench.model.adapter import ADAPTER_FOLDER, Base, save_adapter
 from workbench.model.transformer import Transformer
-from workbench.model.weights import save_model
+from workbench.model.weights import save_model, write_config
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.optimizer import load_optimizer_tensors, optimizer_tensors
 
@@ -37,7 +39,7 @@ class TrainingState:
         position: the next batch's place in the data order.
         peak_learning_rate: the schedule's peak, which a person may have changed.
         best_val_loss: None while nothing was measured.
-        random_state: torch's generator on the CPU, in hexadecimal.
+        random_state: torch's generators, as `random_state` gives them.
     """
 
     step: int
@@ -54,6 +56,14 @@ class TrainingState:
         return cls(**{**values, "position": Position(**values["position"])})
 
 
+@dataclass(frozen=True)
+class Adaptation:
+    """How a model is adapted: what its checkpoints then hold in place of all its weights."""
+
+    settings: LoraSettings
+    base: Base
+
+
 def save_checkpoint(
     directory: Path,
     model: Transformer,
@@ -61,9 +71,16 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     state: TrainingState,
     lineage: dict[str, Any],
+    adaptation: Adaptation | None = None,
 ) -> int:
     """Write a checkpoint to `directory` and return its size in bytes; one of that name is replaced."""
-    partial = _fill_partial(directory, model, tokenizer, lineage)
+    partial = _empty_partial(directory)
+    if adaptation is None:
+        save_model(model, partial)
+    else:
+        write_config(model.config, partial)
+        save_adapter(model, partial / ADAPTER_FOLDER, adaptation.settings, adaptation.base)
+    _add_companions(partial, tokenizer, lineage)
     resume = partial / RESUME_FOLDER
     resume.mkdir()
     save_file(optimizer_tensors(model, optimizer), resume / "optimizer.safetensors")
@@ -74,16 +91,33 @@ def save_checkpoint(
 
 def save_result(directory: Path, model: Transformer, tokenizer: Tokenizer, lineage: dict[str, Any]) -> None:
     """Write a finished model to `directory`: a checkpoint without what only training needs."""
-    put_in_place(_fill_partial(directory, model, tokenizer, lineage), directory)
+    partial = _empty_partial(directory)
+    save_model(model, partial)
+    _add_companions(partial, tokenizer, lineage)
+    put_in_place(partial, directory)
 
 
-def _fill_partial(directory: Path, model: Transformer, tokenizer: Tokenizer, lineage: dict[str, Any]) -> Path:
+def save_adapter_result(
+    directory: Path, model: Transformer, tokenizer: Tokenizer, lineage: dict[str, Any], adaptation: Adaptation
+) -> None:
+    """Write a finished adapter alone to `directory`, in PEFT's layout."""
+    partial = _empty_partial(directory)
+    save_adapter(model, partial, adaptation.settings, adaptation.base)
+    _add_companions(partial, tokenizer, lineage)
+    put_in_place(partial, directory)
+
+
+def _empty_partial(directory: Path) -> Path:
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    save_model(model, partial)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def _add_companions(partial: Path, tokenizer: Tokenizer, lineage: dict[str, Any]) -> None:
+    """What travels with the weights."""
     tokenizer.save(partial)
     (partial / "lineage.json").write_text(json.dumps(lineage, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return partial
 
 
 def put_in_place(partial: Path, directory: Path) -> None:
@@ -119,10 +153,20 @@ def load_resume(directory: Path, model: Transformer, optimizer: torch.optim.Opti
         remedy = "delete it to go on from the one before"
         raise RunError(str(directory), f"cannot be resumed: {error}", remedy) from error
     load_optimizer_tensors(model, optimizer, tensors)
-    torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state.random_state), dtype=torch.uint8))
+    on_cpu, _, on_gpu = state.random_state.partition(":")
+    torch.set_rng_state(_from_hex(on_cpu))
+    if on_gpu and torch.cuda.is_available():
+        torch.cuda.set_rng_state(_from_hex(on_gpu))
     return state
 
 
 def random_state() -> str:
-    """torch's random numbers on the CPU, in hexadecimal."""
-    return bytes(torch.get_rng_state().tolist()).hex()
+    """torch's random numbers on the CPU, and behind a colon those on the GPU where one is in use, in hexadecimal."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states.append(torch.cuda.get_rng_state())
+    return ":".join(bytes(state.tolist()).hex() for state in states)
+
+
+def _from_hex(text: str) -> torch.Tensor:
+    return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)

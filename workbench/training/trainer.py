@@ -21,10 +21,11 @@ from workbench.control import Command, Control
 from workbench.data.loader import Batch, Loader, Position
 from workbench.errors import WorkbenchError
 from workbench.estimate import train_flops_per_token
+from workbench.model.lora import plain_state
 from workbench.model.precision import autocast
 from workbench.model.transformer import Transformer
 from workbench.tokenizer.tokenizer import Tokenizer
-from workbench.training.checkpoint import TrainingState, random_state, save_checkpoint
+from workbench.training.checkpoint import Adaptation, TrainingState, random_state, save_checkpoint
 from workbench.training.objectives import OBJECTIVES, Objective
 from workbench.training.optimizer import build_optimizer
 from workbench.training.probe import Measured, Probe
@@ -55,11 +56,13 @@ class Shelf:
         lineage: what the model was made from; travels with the weights.
         path: the directory for a step.
         tidy: called after a checkpoint is complete and measured; removes those no longer kept.
+        adaptation: of a model that is trained by LoRA.
     """
 
     lineage: dict[str, Any]
     path: Callable[[int], Path]
     tidy: Callable[[], None]
+    adaptation: Adaptation | None = None
 
 
 class Trainer:
@@ -99,7 +102,7 @@ class Trainer:
         self.last_measured: Measured | None = None
         self.validated_step, self.sampled_step, self.saved_step = -1, -1, -1
         self._snapshots: deque[Future[Transformer]] = deque()
-        flops = train_flops_per_token(model.config, model.config.vocab_size, settings.sequence_length)
+        flops = train_flops_per_token(model.config, model.config.vocab_size, settings.sequence_length, settings.lora)
         self._throughput = Throughput(flops, self._ceiling())
         self._saved_at = time.monotonic()
         # only what trains is compiled: looking at the model goes its own way, without gradients
@@ -258,9 +261,7 @@ class Trainer:
             elif command.value is not None:
                 self.schedule = replace(self.schedule, peak=command.value)
                 self.emitter.emit(
-                    events.LearningRateChanged(
-                        stage=self.settings.name, step=self.step, learning_rate=command.value
-                    )
+                    events.LearningRateChanged(stage=self.settings.name, step=self.step, learning_rate=command.value)
                 )
 
     def _checkpoint_due(self) -> bool:
@@ -275,7 +276,9 @@ class Trainer:
         start = time.perf_counter()
         path = self.shelf.path(self.step)
         lineage = {**self.shelf.lineage, "step": self.step}
-        size = save_checkpoint(path, self.model, self.optimizer, self.tokenizer, self.state, lineage)
+        size = save_checkpoint(
+            path, self.model, self.optimizer, self.tokenizer, self.state, lineage, self.shelf.adaptation
+        )
         self.saved_step, self._saved_at = self.step, time.monotonic()
         self.emitter.emit(
             events.CheckpointSaved(
@@ -328,7 +331,7 @@ class Trainer:
             future = self._snapshots.popleft()
             if future.set_running_or_notify_cancel():
                 copied = Transformer(self.model.config)
-                copied.load_state_dict({name: value.cpu().clone() for name, value in self.model.state_dict().items()})
+                copied.load_state_dict({name: value.cpu().clone() for name, value in plain_state(self.model).items()})
                 future.set_result(copied.eval())
 
     def _ceiling(self) -> float:

@@ -16,7 +16,10 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "machine",
 }
 JOBS = {"jobs"} | {
-    f"job_{part}" for part in ("data", "evaluation", "inputs", "kernels", "plan", "sizes", "stage", "tokenizer")
+    f"job_{part}"
+    for part in (
+        *("data", "evaluation", "inputs", "kernels", "plan", "preferences", "sizes", "stage", "tokenizer", "tokens"),
+    )
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "workbench_kernels": set(),

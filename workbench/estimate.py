@@ -133,6 +133,11 @@ def linear_shapes(sizes: Sizes) -> dict[str, tuple[int, int]]:
     }
 
 
+def rows_per_unit(stage: StageSettings) -> int:
+    """Rows that count as one of a batch: a chosen and a rejected answer, or a row of text."""
+    return 2 if stage.kind == "dpo" else 1
+
+
 def count_lora(sizes: Sizes, lora: LoraSettings) -> int:
     """The parameters that LoRA adds and trains."""
     wanted = [name.rpartition(".")[2] for name in lora.target_modules]
@@ -237,7 +242,8 @@ def _stage(
     stage: StageSettings, sizes: Sizes, vocab_size: int, parameters: Parameters, room: int, speed: float
 ) -> StageEstimate:
     steps = stage.steps
-    tokens_per_step = stage.batch_size * stage.sequence_length
+    row = stage.sequence_length * rows_per_unit(stage)
+    tokens_per_step = stage.batch_size * row
     if stage.tokens is not None:
         steps = -(-stage.tokens // tokens_per_step)
     elif stage.epochs is not None and (known := _data_tokens(stage)) is not None:
@@ -247,10 +253,10 @@ def _stage(
         None if tokens is None else tokens * train_flops_per_token(sizes, vocab_size, stage.sequence_length, stage.lora)
     )
     if stage.micro_batch_size == "auto":
-        rows = choose_micro_batch_size(sizes, vocab_size, stage.sequence_length, stage.batch_size, room, stage.lora)
+        rows = choose_micro_batch_size(sizes, vocab_size, row, stage.batch_size, room, stage.lora)
     else:
         rows = min(stage.micro_batch_size, stage.batch_size)
-    activations = rows * stage.sequence_length * activation_bytes_per_token(sizes)
+    activations = rows * row * activation_bytes_per_token(sizes)
     weights = training_bytes(sizes, vocab_size, stage.lora)
     added = 0 if stage.lora is None else count_lora(sizes, stage.lora)
     disk = _disk_bytes(stage, parameters, added)

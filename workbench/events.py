@@ -140,10 +140,11 @@ class StepFinished(Event):
     Args:
         tokens: tokens seen by the stage so far, padding included.
         seconds: training time of the stage so far, pauses and evaluations left out.
-        loss: mean over the step's target tokens, in nats.
+        loss: mean over the step's target tokens, in nats; of preferences over its pairs.
         grad_norm: before clipping.
         mfu: share of the device's measured matrix speed that the model's own arithmetic uses; None where unknown.
         eta_seconds: to the end of the stage.
+        measures: what else the objective tells of the step, such as `reward_accuracy` of preferences.
     """
 
     stage: str
@@ -158,6 +159,7 @@ class StepFinished(Event):
     mfu: float | None
     memory_bytes: int
     eta_seconds: float
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +170,7 @@ class Validated(Event):
         val_loss: nats by target token; perplexity is its exponential.
         val_bits_per_byte: comparable between tokenizers.
         best: no earlier step of this stage was better.
+        measures: further ones by name, such as `val_reward_accuracy` on held-out pairs.
     """
 
     stage: str
@@ -177,6 +180,7 @@ class Validated(Event):
     val_bits_per_byte: float
     best: bool
     seconds: float
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

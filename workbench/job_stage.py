@@ -1,7 +1,6 @@
 """One stage of a run: its data, the model it starts from, its training, its result."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,16 +12,21 @@ import torch
 from workbench import events
 from workbench.config import LoraSettings, Profile, StageSettings
 from workbench.control import Control
-from workbench.data.loader import Loader
-from workbench.data.shards import BadRow, DataSettings, PreparedData, prepare
+from workbench.data.shards import PreparedData
 from workbench.data.stores import TokenStore
 from workbench.errors import DeviceError, ModelError
-from workbench.estimate import choose_micro_batch_size, count_parameters, train_flops_per_token, training_bytes
+from workbench.estimate import (
+    choose_micro_batch_size,
+    count_parameters,
+    rows_per_unit,
+    train_flops_per_token,
+    training_bytes,
+)
 from workbench.evaluation.perplexity import evaluate_loss
 from workbench.evaluation.samples import answer_prompt, continue_prompt
-from workbench.job_data import data_files
 from workbench.job_plan import StageResult, check_lineage, fingerprint, learning_settings, read_result, write_result
-from workbench.locations import tokenised_folder
+from workbench.job_preferences import make_reference, measure_preferences, needs_reference, open_reference
+from workbench.job_tokens import make_loader
 from workbench.model.adapter import ADAPTER_FOLDER, base_of, load_adapter, load_stacked
 from workbench.model.configuration import ModelConfig, model_config
 from workbench.model.initialize import initialize
@@ -35,8 +39,6 @@ from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.checkpoint import Adaptation, load_resume, save_adapter_result, save_result
 from workbench.training.probe import Measured, Sample
 from workbench.training.trainer import Machine, Shelf, Trainer
-
-ROWS_ANNOUNCED = 5  # bad rows told one by one; the rest are counted
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,14 @@ class LookAtModel:
             return None
         batches = self._loader.validation_batches(self._stage.batch_size, self._stage.evaluate_batches)
         precision = autocast(self._setting.device, self._setting.precision)
+        if self._stage.kind == "dpo":
+            return measure_preferences(model, self._stage, batches, self._tokenizer.byte_lengths(), precision)
         loss = evaluate_loss(model, batches, self._tokenizer.byte_lengths(), precision)
         return Measured(loss.nats_per_token, loss.perplexity, loss.bits_per_byte)
 
     def sample(self, model: Transformer) -> list[Sample]:
         """Each prompt with the run's own seed, so that samples of different steps compare."""
-        make = answer_prompt if self._stage.kind == "sft" else continue_prompt
+        make = continue_prompt if self._stage.kind == "pretrain" else answer_prompt
         return [
             Sample(
                 prompt,
@@ -138,6 +142,8 @@ class StageRun:
 
     def run(self) -> bool:
         """Train to the last step or to a stop; True when the last step was taken."""
+        if needs_reference(self.stage) and not self._reference_ready():
+            return False
         self.trainer = trainer = self._make_trainer()
         torch.manual_seed(self.setting.profile.run.seed)  # of dropout: the same seed means the same run
         if self.checkpoint is not None:
@@ -148,6 +154,33 @@ class StageRun:
             trainer.go_on_from(state, *self._last_looks())
         self._announce_start(trainer)
         return trainer.run()
+
+    def _reference_ready(self) -> bool:
+        """Have the log-probabilities of the frozen parent at hand; False when stopped while it is asked for them."""
+        setting, stage, folder = self.setting, self.stage, self.directory.path / "reference"
+        made_of = fingerprint(self.data.fingerprint, self.parent.fingerprint, stage.sequence_length, setting.precision)
+        if open_reference(folder, self.data, made_of):
+            return True
+
+        def on_progress(done: int, total: int) -> None:
+            task = "asking the reference"
+            told = events.WorkProgressed(stage=stage.name, task=task, done=done, total=total, unit="pairs")
+            setting.emitter.emit(told)
+
+        assert self.parent.directory is not None, "a profile without a reference is refused"
+        begun = self.checkpoint is not None  # then its own weights are no longer the reference's
+        finished = make_reference(
+            folder,
+            self.data,
+            made_of,
+            load_stacked(self.parent.directory, setting.device) if begun else self.model,
+            stage.sequence_length,
+            self.micro_batch_size,
+            lambda: autocast(setting.device, setting.precision),
+            on_progress,
+            setting.should_stop,
+        )
+        return finished and open_reference(folder, self.data, made_of)
 
     def result(self, scores: dict[str, float], evaluation: str) -> StageResult:
         """Save the trained model as the stage's result, then put it on record."""
@@ -220,7 +253,7 @@ class StageRun:
         if decided is not None:
             return decided
         config, stage, room = self.model.config, self.stage, free_memory(self.setting.device)
-        length, rows = stage.sequence_length, stage.batch_size
+        length, rows = stage.sequence_length * rows_per_unit(stage), stage.batch_size
         return choose_micro_batch_size(config, config.vocab_size, length, rows, room, stage.lora)
 
     def _make_trainer(self) -> Trainer:
@@ -268,7 +301,7 @@ class StageRun:
                 parameters=parameters,
                 trained_parameters=trained_parameters(self.model),
                 vocab_size=config.vocab_size,
-                tokens_per_step=stage.batch_size * stage.sequence_length,
+                tokens_per_step=stage.batch_size * stage.sequence_length * rows_per_unit(stage),
                 flops_per_token=train_flops_per_token(config, config.vocab_size, stage.sequence_length, stage.lora),
                 micro_batch_size=self.micro_batch_size,
             )
@@ -288,7 +321,7 @@ def stage_steps(stage: StageSettings, steps_per_epoch: int) -> int:
     if stage.steps is not None:
         return stage.steps
     if stage.tokens is not None:
-        return math.ceil(stage.tokens / (stage.batch_size * stage.sequence_length))
+        return math.ceil(stage.tokens / (stage.batch_size * stage.sequence_length * rows_per_unit(stage)))
     assert stage.epochs is not None, "a profile gives one of the three"
     return max(1, round(stage.epochs * steps_per_epoch))
 
@@ -333,88 +366,9 @@ def check_vocabulary(model: Transformer, tokenizer: Tokenizer, directory: Path) 
 
 def _validations(directory: StageDirectory) -> list[dict[str, float]]:
     """Every validation of the stage, oldest first."""
-    keys = ("val_loss", "val_perplexity", "val_bits_per_byte")
-    records = read_metrics(directory.metrics)
-    return [{key: record[key] for key in keys} for record in records if record.get("val_loss") is not None]
+    records = [record for record in read_metrics(directory.metrics) if record.get("val_loss") is not None]
+    return [{key: value for key, value in record.items() if key.startswith("val_")} for record in records]
 
 
 def _prune(directory: StageDirectory, keep: int) -> None:
     directory.prune_checkpoints(keep)
-
-
-def prepare_data(setting: Setting, stage: StageSettings) -> PreparedData | None:
-    """The stage's data as tokens, from the cache when it is there; None when stopped on the way."""
-    start, announced = time.monotonic(), 0
-
-    def on_progress(done: int, total: int | None) -> None:
-        setting.emitter.emit(
-            events.WorkProgressed(stage=stage.name, task="reading the data", done=done, total=total, unit="bytes")
-        )
-
-    def on_bad_row(row: BadRow) -> None:
-        nonlocal announced
-        announced += 1
-        if announced <= ROWS_ANNOUNCED:
-            setting.emitter.emit(
-                events.RowRejected(stage=stage.name, file=str(row.file), line=row.line, reason=row.reason)
-            )
-
-    data = prepare(
-        data_files(stage.data),
-        stage.kind,
-        setting.tokenizer,
-        DataSettings(
-            format=stage.format,
-            sequence_length=stage.sequence_length,
-            validation_fraction=stage.validation_fraction,
-            validation_files=data_files(stage.validation),
-            seed=setting.profile.run.seed,
-        ),
-        tokenised_folder(),
-        on_progress=on_progress,
-        on_bad_row=on_bad_row,
-        should_stop=setting.should_stop,
-    )
-    if data is not None:
-        _announce_data(setting, stage, data, time.monotonic() - start)
-    return data
-
-
-def make_loader(store: TokenStore, stage: StageSettings, seed: int, shuffle: bool = True) -> Loader:
-    """Batches of a stage: pretraining cuts documents as they come, fine-tuning keeps conversations whole."""
-    return Loader(
-        store,
-        sequence_length=stage.sequence_length,
-        batch_size=stage.batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        packing="stream" if stage.kind == "pretrain" else "whole",
-        isolate_documents=stage.isolate_documents,
-    )
-
-
-def _announce_data(setting: Setting, stage: StageSettings, data: PreparedData, seconds: float) -> None:
-    setting.emitter.emit(
-        events.DataReady(
-            stage=stage.name,
-            documents=data.documents,
-            validation_documents=data.validation.documents if data.validation is not None else 0,
-            tokens=data.tokens,
-            tokens_trained=data.tokens_trained,
-            rows_read=data.rows_read,
-            rows_rejected=data.rows_rejected,
-            documents_truncated=data.truncated,
-            from_cache=data.from_cache,
-            seconds=seconds,
-        )
-    )
-    if data.rows_rejected:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in data.reasons.items())
-        message = f"{data.rows_rejected} of {data.rows_read} rows cannot be used: {reasons}"
-        setting.emitter.emit(events.Warned(stage=stage.name, message=message))
-    if stage.validation_fraction and data.validation is None:
-        message = "there are too few documents to set some apart: nothing is measured on text it was not trained on"
-        setting.emitter.emit(events.Warned(stage=stage.name, message=message))
-    if data.truncated:
-        message = f"{data.truncated} documents are longer than sequence_length {stage.sequence_length}, and cut there"
-        setting.emitter.emit(events.Warned(stage=stage.name, message=message))

@@ -40,8 +40,9 @@ from workbench.job_plan import (
     stored_profile,
 )
 from workbench.job_sizes import expected_config, unused_settings
-from workbench.job_stage import Parent, Setting, StageRun, check_memory, finished_result, prepare_data
+from workbench.job_stage import Parent, Setting, StageRun, check_memory, finished_result
 from workbench.job_tokenizer import make_tokenizer
+from workbench.job_tokens import prepare_data
 from workbench.locations import file_hashes
 from workbench.machine import cpu_name
 from workbench.model.adapter import adapter_folder, weights_hash

@@ -79,6 +79,14 @@ def rate(value: float | None) -> str:
     return f"{mantissa}e{int(exponent)}" if value else "0"
 
 
+def preference_words(measures: dict[str, float], prefix: str = "") -> str:
+    """Accuracy and margin of a preference stage, to stand behind other figures; nothing where there are none."""
+    accuracy, margin = measures.get(f"{prefix}reward_accuracy"), measures.get(f"{prefix}reward_margin")
+    if accuracy is None or margin is None:
+        return ""
+    return f"  pairs {accuracy:.1%}  margin {figure(margin, 2)}"
+
+
 @singledispatch
 def narrate(event: events.Event) -> Line | None:
     """One line about `event`, or None where the log need not tell it."""
@@ -129,7 +137,7 @@ def _(event: events.StageSkipped) -> Line:
 def _(event: events.StepFinished) -> Line:
     text = (
         f"{event.step:,}  loss {figure(event.loss)}  lr {rate(event.learning_rate)}"
-        f"  norm {figure(event.grad_norm, 2)}  {count(event.tokens_per_second)} tok/s"
+        f"  norm {figure(event.grad_norm, 2)}  {count(event.tokens_per_second)} tok/s{preference_words(event.measures)}"
     )
     return Line(event.at, "step", text, "quiet")
 
@@ -139,6 +147,7 @@ def _(event: events.Validated) -> Line:
     best = "  best" if event.best else ""
     figures = (
         f"val {figure(event.val_loss)}  ppl {event.val_perplexity:.4g}  {figure(event.val_bits_per_byte)} bits/byte"
+        f"{preference_words(event.measures, 'val_')}"
     )
     return Line(event.at, "evaluate", f"{event.step:,}  {figures}{best}", "good" if event.best else "plain")
 

@@ -87,7 +87,7 @@ def prepare(
     Raises:
         DataError: a file is missing or unusable, or nothing in them is usable.
     """
-    if kind == "sft" and tokenizer.chat is None:
+    if kind != "pretrain" and tokenizer.chat is None:
         raise TokenizerError("tokenizer", "has no chat template, which conversations need", "add chat_template.jinja")
     sources = _find_sources(files, kind, settings, cache, should_stop)
     if sources is None:
@@ -123,7 +123,7 @@ def _find_sources(
     formats = [resolve_format(path, settings.format) for path, _ in sides]
     sources = []
     for (path, side), format_name in zip(sides, formats, strict=True):
-        if format_name == "text" and kind == "sft":
+        if format_name == "text" and kind != "pretrain":
             raise DataError(str(path), "is plain text, which holds no conversations", "fine-tune on JSONL")
         if format_name == "parquet":
             open_parquet(path).close()  # a missing package is told of before anything is written
@@ -140,7 +140,7 @@ def _fingerprint(sources: list[Source], kind: Kind, tokenizer: DataTokenizer, se
         "kind": kind,
         "files": [[source.sha256, source.format, source.path.suffix == ".tsv", source.side] for source in sources],
         "tokenizer": tokenizer.fingerprint,
-        "sequence_length": settings.sequence_length if kind == "sft" else None,
+        "sequence_length": settings.sequence_length if kind != "pretrain" else None,
         "validation_fraction": None if settings.validation_files else settings.validation_fraction,
         "seed": settings.seed,
     }
@@ -243,7 +243,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _open_store(folder: Path, side: Side, kind: Kind, tokenizer: DataTokenizer) -> TokenStore:
-    dtype, masked = token_dtype(tokenizer), kind == "sft"
+    dtype, masked = token_dtype(tokenizer), kind != "pretrain"
     return TokenStore.open(folder, side, dtype=dtype, masked=masked, pad_token_id=tokenizer.pad_token_id)
 
 
@@ -253,7 +253,7 @@ def _open(folder: Path, kind: Kind, tokenizer: DataTokenizer, from_cache: bool) 
     return PreparedData(
         train=train,
         validation=validation if validation.tokens >= 2 else None,
-        documents=train.documents,
+        documents=train.documents // (2 if kind == "dpo" else 1),
         tokens=train.tokens,
         tokens_trained=tally.tokens_trained,
         rows_read=tally.rows_read,

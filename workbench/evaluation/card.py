@@ -20,6 +20,12 @@ _TITLES = {
     "val_perplexity": "perplexity",
     "val_bits_per_byte": "bits per byte",
     "exact_match": "right answers",
+    "val_reward_margin": "reward margin",
+    "val_reward_accuracy": "held-out pairs won",
+    "val_chosen_likelier": "chosen answer the likelier",
+    "val_chosen_logp": "log-probability of chosen answers",
+    "val_rejected_logp": "log-probability of rejected answers",
+    "val_kl": "divergence from the reference, nats a token",
 }
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!~&$])")
 _BACKTICKS = re.compile(r"`+")
@@ -183,7 +189,8 @@ def _adapter(stage: StageFacts) -> str:
 def _curve(stage: StageFacts) -> str:
     training, validation = _points(stage.metrics, "loss"), _points(stage.metrics, "val_loss")
     lines = loss_curve(training, validation)
-    legend = "Loss in nats a token by step" + (": dots for training, ● for validation." if validation else ".")
+    unit = "by pair" if stage.kind == "dpo" else "in nats a token"
+    legend = f"Loss {unit} by step" + (": dots for training, ● for validation." if validation else ".")
     return f"{legend}\n\n{fenced(chr(10).join(lines))}" if lines else ""
 
 
@@ -261,6 +268,8 @@ def _title(measure: str) -> str:
 def _measured(measure: str, value: float | None) -> str:
     if value is None:
         return "–"
+    if measure in ("val_reward_accuracy", "val_chosen_likelier"):
+        return f"{value:.1%}"
     return f"{value:,.3f}" if measure.startswith("val_") else f"{value:.1%}"
 
 

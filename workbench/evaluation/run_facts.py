@@ -150,6 +150,7 @@ def _note_stage(stage: StageFacts, event: Event) -> None:
             stage.tokens_per_second = event.tokens / event.seconds if event.seconds > 0 else 0.0
         case Validated():
             measured = {key: getattr(event, key) for key in ("val_loss", "val_perplexity", "val_bits_per_byte")}
+            measured |= event.measures
             (stage.before if event.step == 0 else stage.after).update(measured)
         case WeightsAdapted():
             stage.updates = dict(event.updates)

@@ -93,9 +93,9 @@ class RunRecorder:
         if isinstance(event, StageStarted):
             self._open_stage(self._run.stage(event.stage), event.step)
         elif isinstance(event, StepFinished) and self._metrics:
-            self._metrics.write(_picked(event, _METRICS))
+            self._metrics.write({**_picked(event, _METRICS), **event.measures})
         elif isinstance(event, Validated) and self._metrics:
-            self._metrics.write(_picked(event, _VALIDATION_METRICS))
+            self._metrics.write({**_picked(event, _VALIDATION_METRICS), **event.measures})
         elif isinstance(event, SampleMade) and self._samples:
             self._samples.write(_picked(event, _SAMPLE_KEYS))
         elif isinstance(event, CheckpointSaved):

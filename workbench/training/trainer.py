@@ -26,11 +26,13 @@ from workbench.model.precision import autocast
 from workbench.model.transformer import Transformer
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.checkpoint import Adaptation, TrainingState, random_state, save_checkpoint
-from workbench.training.objectives import OBJECTIVES, Objective
+from workbench.training.objectives import build_objective
 from workbench.training.optimizer import build_optimizer
 from workbench.training.probe import Measured, Probe
 from workbench.training.schedule import Schedule
 from workbench.training.throughput import Throughput, measure_flops_per_second, memory_bytes
+
+Sums = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
 
 CHECKPOINT_SECONDS = 600  # without checkpoint_every: what a crash may cost at most
 
@@ -106,8 +108,10 @@ class Trainer:
         self._throughput = Throughput(flops, self._ceiling())
         self._saved_at = time.monotonic()
         # only what trains is compiled: looking at the model goes its own way, without gradients
-        objective = OBJECTIVES[settings.kind]
-        self.objective: Objective = torch.compile(objective) if machine.compile else objective
+        self.objective = build_objective(settings)
+        self.compute: Callable[[Transformer, Batch], Sums] = (
+            torch.compile(self.objective.__call__) if machine.compile else self.objective
+        )
 
     @property
     def state(self) -> TrainingState:
@@ -158,7 +162,7 @@ class Trainer:
         start = time.perf_counter()
         batch = self.loader.batch(self.position)
         learning_rate = self.schedule.learning_rate(self.step)
-        loss = self._forward_backward(batch)
+        loss, measures = self._forward_backward(batch)
         clip = self.settings.clip or math.inf
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip, foreach=True))
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
@@ -178,7 +182,7 @@ class Trainer:
         self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
         self._throughput.add(tokens, seconds)
         if self.step == 1 or self.step == self.steps or self.step % self.settings.log_every == 0:
-            self._report(loss, learning_rate, grad_norm)
+            self._report(loss, learning_rate, grad_norm, measures)
 
     def snapshot(self) -> "Future[Transformer]":
         """A copy of the model as it stands at the next step boundary, for other threads to talk to."""
@@ -206,19 +210,23 @@ class Trainer:
         self._serve_snapshots()
         return not done
 
-    def _forward_backward(self, batch: Batch) -> float:
-        """Leave the gradient of the step's mean loss in the parameters; the mean itself, in nats."""
-        targets = int((batch.labels >= 0).sum())
-        total = 0.0
+    def _forward_backward(self, batch: Batch) -> tuple[float, dict[str, float]]:
+        """Leave the gradient of the step's mean loss in the parameters; the mean itself, and those of its measures."""
+        totals = self.objective.totals(batch)
+        units = max(next(iter(totals.values())), 1)
+        loss, measures = 0.0, dict[str, float]()
         for part in micro_batches(batch, self.machine.micro_batch_size):
             with autocast(self.model.device, self.machine.precision):
-                # divided by the targets of the whole step: the split into parts changes nothing
-                loss = self.objective(self.model, part) / max(targets, 1)
-            loss.backward()
-            total += float(loss.detach())
-        return total
+                sums, seen = self.compute(self.model, part)
+                # divided by the units of the whole step: the split into parts changes nothing
+                mean = torch.stack([total / max(totals[kind], 1) for kind, total in sums.items()]).sum()
+            mean.backward()
+            loss += float(mean.detach())
+            for name, value in seen.items():
+                measures[name] = measures.get(name, 0.0) + float(value) / units
+        return loss, measures
 
-    def _report(self, loss: float, learning_rate: float, grad_norm: float) -> None:
+    def _report(self, loss: float, learning_rate: float, grad_norm: float, measures: dict[str, float]) -> None:
         self.emitter.emit(
             events.StepFinished(
                 stage=self.settings.name,
@@ -233,6 +241,7 @@ class Trainer:
                 mfu=self._throughput.mfu,
                 memory_bytes=memory_bytes(self.model.device),
                 eta_seconds=self._throughput.eta_seconds(self.steps - self.step),
+                measures=measures,
             )
         )
 
@@ -311,6 +320,7 @@ class Trainer:
                 val_bits_per_byte=measured.bits_per_byte,
                 best=best,
                 seconds=time.perf_counter() - start,
+                measures=measured.measures,
             )
         )
 
@@ -340,11 +350,9 @@ class Trainer:
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
-    """`batch` in parts of at most `size` rows; the last, shorter one is not dropped."""
-    for start in range(0, len(batch.input_ids), size):
-        rows = slice(start, start + size)
-        starts = batch.document_starts
-        yield Batch(batch.input_ids[rows], batch.labels[rows], None if starts is None else starts[rows])
+    """`batch` in parts of at most `size` rows, or pairs; the last, shorter one is not dropped."""
+    for start in range(0, batch.units, size):
+        yield batch.part(start, start + size)
 
 
 def _due(step: int, every: int) -> bool:

@@ -97,5 +97,14 @@ def _announce_data(setting: "Setting", stage: StageSettings, data: PreparedData,
         message = "there are too few documents to set some apart: nothing is measured on text it was not trained on"
         setting.emitter.emit(events.Warned(stage=stage.name, message=message))
     if data.truncated:
-        message = f"{data.truncated} documents are longer than sequence_length {stage.sequence_length}, and cut there"
-        setting.emitter.emit(events.Warned(stage=stage.name, message=message))
+        setting.emitter.emit(events.Warned(stage=stage.name, message=_cut_words(data, stage)))
+
+
+def _cut_words(data: PreparedData, stage: StageSettings) -> str:
+    """What was lost because rows are shorter than what stands in them."""
+    what = "pairs" if stage.kind == "dpo" else "conversations"
+    first = f"; the first is line {data.first_cut[1]} of {data.first_cut[0]}" if data.first_cut is not None else ""
+    return (
+        f"{data.truncated:,} {what} are longer than sequence_length {stage.sequence_length} and cut there: "
+        f"{data.tokens_cut:,} tokens are lost, {data.targets_cut:,} of them of answers{first}"
+    )

@@ -19,7 +19,7 @@ from workbench.errors import DataError, TokenizerError
 
 __all__ = ["BadRow", "DataSettings", "PreparedData", "prepare"]
 
-LAYOUT = 2  # raise it when the same inputs give other files
+LAYOUT = 3  # raise it when the same inputs give other files
 INDEX_FILE = "index.json"
 
 
@@ -47,7 +47,8 @@ class PreparedData:
 
     Args:
         tokens_trained: tokens that are targets.
-        truncated: conversations cut at the end to fit a row.
+        truncated: conversations cut at the end to fit a row, by `tokens_cut` tokens, `targets_cut` of them targets.
+        first_cut: file and line of the first.
         reasons: how many rows were rejected for what.
         from_cache: nothing had to be tokenised.
     """
@@ -60,6 +61,9 @@ class PreparedData:
     rows_read: int
     rows_rejected: int
     truncated: int
+    tokens_cut: int
+    targets_cut: int
+    first_cut: tuple[str, int] | None
     reasons: dict[str, int]
     from_cache: bool
     fingerprint: str
@@ -259,6 +263,9 @@ def _open(folder: Path, kind: Kind, tokenizer: DataTokenizer, from_cache: bool) 
         rows_read=tally.rows_read,
         rows_rejected=tally.rows_rejected,
         truncated=tally.truncated,
+        tokens_cut=tally.tokens_cut,
+        targets_cut=tally.targets_cut,
+        first_cut=None if tally.first_cut is None else (tally.first_cut[0], tally.first_cut[1]),
         reasons=tally.reasons,
         from_cache=from_cache,
         fingerprint=folder.name,

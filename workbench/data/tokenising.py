@@ -7,7 +7,7 @@ often it was interrupted.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,10 +50,24 @@ class Tally:
     rows_read: int = 0
     rows_rejected: int = 0
     truncated: int = 0
+    tokens_cut: int = 0
+    targets_cut: int = 0
+    """Of the tokens that were cut off, those that would have been targets."""
+    first_cut: tuple[str, int] | None = None
+    """File and line of the first row that was cut."""
     tokens_trained: int = 0
     """Targets of the training side."""
     reasons: dict[str, int] = field(default_factory=dict)
     bad_rows: list[tuple[str, int, str]] = field(default_factory=list)
+
+    def cut(self, file: str, line: int, rows: Sequence[tuple[list[int], list[bool]]], limit: int) -> None:
+        """Count a row whose tokens, with the flag that says which are targets, are cut off at `limit`."""
+        if all(len(ids) <= limit for ids, _ in rows):
+            return
+        self.truncated += 1
+        self.tokens_cut += sum(max(0, len(ids) - limit) for ids, _ in rows)
+        self.targets_cut += sum(sum(trained[limit:]) for _, trained in rows)
+        self.first_cut = self.first_cut or (file, line)
 
     def reject(self, row: BadRow) -> None:
         """Count a row that cannot be used."""
@@ -200,7 +214,7 @@ class Tokenising:
             self._reject(BadRow(file, document.line, f"no target: {problem}"))
             return
         self.tally.rows_read += 1
-        self.tally.truncated += len(ids) > limit
+        self.tally.cut(file, document.line, [(ids, trained)], limit)
         self.tally.tokens_trained += targets if document.side == "train" else 0
         self.writers[document.side].append(ids[:limit], trained[:limit])
         self.writers[document.side].end_document()
@@ -226,7 +240,7 @@ class Tokenising:
             self._reject(BadRow(file, document.line, problem))
             return
         self.tally.rows_read += 1
-        self.tally.truncated += any(len(ids) > limit for ids, _ in encoded)
+        self.tally.cut(file, document.line, encoded, limit)
         self.tally.tokens_trained += sum(sum(trained[1:]) for _, trained in cut) if document.side == "train" else 0
         for ids, trained in cut:
             self.writers[document.side].append(ids, trained)

@@ -59,7 +59,7 @@ def read_result(stage: StageDirectory) -> StageResult | None:
         result = StageResult(**json.loads((stage.path / "result.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return result if (stage.model / "config.json").is_file() else None
+    return result if stage.result is not None else None
 
 
 def write_result(stage: StageDirectory, result: StageResult) -> None:
@@ -131,9 +131,7 @@ def differences(earlier: Profile, later: Profile) -> list[tuple[str, str, str]]:
     """What differs between two profiles and matters: (key, earlier value, later value)."""
     old, new = dict(_flat(_essential(earlier))), dict(_flat(_essential(later)))
     keys = [*old, *(key for key in new if key not in old)]
-    return [
-        (key, _shown(old.get(key)), _shown(new.get(key))) for key in keys if old.get(key, "") != new.get(key, "")
-    ]
+    return [(key, _shown(old.get(key)), _shown(new.get(key))) for key in keys if old.get(key, "") != new.get(key, "")]
 
 
 def set_aside(run: RunDirectory, stages: Sequence[str]) -> None:

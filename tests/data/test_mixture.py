@@ -107,7 +107,7 @@ def test_rows_of_one_document_join_rows_of_several() -> None:
         shuffle=False,
     ).batch(Position())
     assert alone.document_starts is None and several.document_starts is not None
-    both = joined([alone, several])
+    both = joined([alone, several], pad_token_id=0)
     assert both.input_ids.shape == both.labels.shape == both.document_starts.shape == (3, 4)
     assert both.document_starts[0].tolist() == [0, 0, 0, 0]
     assert np.array_equal(both.document_starts[1:], several.document_starts)

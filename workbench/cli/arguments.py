@@ -131,7 +131,12 @@ def _add_model_commands(commands: Any) -> None:
     _add_evaluation(commands)
 
     importing = _add(commands, "import", "model_commands:import_model", "bring a model of others here")
-    importing.add_argument("source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, or a file")
+    importing.add_argument(
+        "source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, an adapter of PEFT's, or a file"
+    )
+    importing.add_argument(
+        "--base", metavar="DIR", help="the base of an adapter of PEFT's; the one it names when absent"
+    )
     importing.add_argument("--out", metavar="DIR", help="where to put it; the models folder when absent")
 
 
@@ -207,9 +212,7 @@ def _add_benchmarks(commands: Any) -> None:
 
 
 def _add_sizes(commands: Any) -> None:
-    model = commands.add_parser(
-        "model", help="sizes: for a budget, and of published models", allow_abbrev=False
-    )
+    model = commands.add_parser("model", help="sizes: for a budget, and of published models", allow_abbrev=False)
     actions = model.add_subparsers(title="commands", metavar="WHAT", required=True)
     sizes = _add(actions, "sizes", "size_commands:sizes", "models of about so many parameters, and what each costs")
     sizes.add_argument("parameters", type=_amount, metavar="N", help="parameters in all: 30M, 1.1B, 500k")

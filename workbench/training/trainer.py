@@ -217,7 +217,7 @@ class Trainer:
         loss, measures = 0.0, dict[str, float]()
         for part in micro_batches(batch, self.machine.micro_batch_size):
             with autocast(self.model.device, self.machine.precision):
-                sums, seen = self.compute(self.model, part)
+                sums, seen = self.compute(self.model, self.objective.prepare(self.model, part))
                 # divided by the units of the whole step: the split into parts changes nothing
                 mean = torch.stack([total / max(totals[kind], 1) for kind, total in sums.items()]).sum()
             mean.backward()

@@ -96,7 +96,7 @@ def measure_preferences(
     pairs = tokens = text_bytes = 0
     with evaluating(model), precision:
         for batch in batches:
-            counted, seen = objective(model, batch)
+            counted, seen = objective(model, objective.prepare(model, batch))
             _add(totals, objective.totals(batch))
             _add(sums, counted)
             _add(measures, seen)

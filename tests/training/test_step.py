@@ -118,7 +118,7 @@ def test_compiling_on_trial_uses_up_no_random_numbers_and_leaves_no_gradient(
     model, told = adapted(dropout=0.5), list[str]()
     objective = PreferenceObjective(PreferenceSettings())
     before = torch.get_rng_state()
-    kept = compiled(objective, model, pairs(), "fp32", told.append)
+    kept = compiled(objective, model, objective.prepare(model, pairs()), "fp32", told.append)
     assert torch.equal(torch.get_rng_state(), before)
     assert kept is objective and len(told) == broken
     assert not gradients(model)

@@ -95,12 +95,3 @@ class Routing:
             yield watch
         finally:
             self.watch = None
-
-    @contextmanager
-    def unwatched(self) -> Iterator[None]:
-        """Decisions made inside are nobody's business, watched or not."""
-        watch, self.watch = self.watch, None
-        try:
-            yield
-        finally:
-            self.watch = watch

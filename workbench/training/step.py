@@ -30,7 +30,7 @@ class StepPasses:
 
     def compile(self, batch: Batch, on_failure: Callable[[str], None]) -> None:
         """Compile what trains, on trial with a part of `batch`; looking at the model goes its own way."""
-        part = next(micro_batches(batch, self._machine.micro_batch_size))
+        part = self._prepared(next(micro_batches(batch, self._machine.micro_batch_size)))
         self._compute = compiled(self._compute, self._model, part, self._machine.precision, on_failure)
 
     def take(self, batch: Batch, loss_scale: LossScale | None = None) -> tuple[float, dict[str, float]]:
@@ -50,7 +50,9 @@ class StepPasses:
                 # divided by the units of the whole step: the split into parts changes nothing
                 return torch.stack([total / max(totals[kind], 1) for kind, total in sums.items()]).sum(), seen
 
-        passes = [partial(mean_loss, part) for part in micro_batches(batch, self._machine.micro_batch_size)]
+        # prepared before anything is watched: the experts that a reference visits are not kept busy by this step
+        parts = [self._prepared(part) for part in micro_batches(batch, self._machine.micro_batch_size)]
+        passes = [partial(mean_loss, part) for part in parts]
         self.experts.begin_step(passes)
         loss, measures = 0.0, dict[str, float]()
         for forward in passes:
@@ -62,6 +64,10 @@ class StepPasses:
             for name, value in seen.items():
                 measures[name] = measures.get(name, 0.0) + float(value) / units
         return loss, measures
+
+    def _prepared(self, part: Batch) -> Batch:
+        with autocast(self._model.device, self._machine.precision):
+            return self._objective.prepare(self._model, part)
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:

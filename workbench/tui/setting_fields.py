@@ -111,6 +111,11 @@ def fields_of(schema: str) -> tuple[SettingField, ...]:
     return tuple(found)
 
 
+def fields_shown(schema: str, kind: object) -> tuple[SettingField, ...]:
+    """The fields of a class that have an effect: of a stage, those of its kind."""
+    return tuple(field for field in fields_of(schema) if field.key[0] != "dpo" or kind == "dpo")
+
+
 def _of_a_choice(field: SettingField, table: dict[str, Any]) -> SettingField:
     """A field of a table that may be absent as a whole: nothing holds before one of its fields is given."""
     about = " ".join(str(table.get("description", "")).split())

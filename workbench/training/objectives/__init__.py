@@ -25,6 +25,10 @@ class Objective(Protocol):
         """How many units of each kind a batch has; the first kind is what measures are taken over."""
         ...
 
+    def prepare(self, model: Transformer, batch: Batch) -> Batch:
+        """A micro-batch with what is computed without gradient, and never compiled."""
+        ...
+
     def __call__(self, model: Transformer, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """For each kind of unit the loss summed over a micro-batch, float32 scalars with a gradient; and measures, each
         summed over the units of the first kind, without one."""

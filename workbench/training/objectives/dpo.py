@@ -6,8 +6,7 @@ Sources: DPO, Rafailov et al. 2023, arXiv:2305.18290; IPO, Azar et al. 2023, arX
 arXiv:2405.14734; ORPO, Hong et al. 2024, arXiv:2403.07691.
 """
 
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -107,12 +106,23 @@ class PreferenceObjective:
             totals["chosen_tokens"] = int((batch.labels[::2] != IGNORED).sum())
         return totals
 
+    def prepare(self, model: Transformer, batch: Batch) -> Batch:
+        """The batch with what the reference says of it, where that is the model itself with its adapters off."""
+        if batch.reference is not None or not self.settings.has_reference:
+            return batch
+        assert lora_layers(model), "without adapters to switch off, the reference comes with the batch"
+        labels = torch.from_numpy(batch.labels).to(model.device)
+        input_ids = torch.from_numpy(batch.input_ids).to(model.device)
+        with torch.no_grad(), without_lora(model):  # no dropout either: an adapter that is off has none
+            logps = -model.token_losses(input_ids, labels)
+        return replace(batch, reference=logps.float().cpu().numpy())
+
     def __call__(self, model: Transformer, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The loss summed over each kind of unit, and measures summed over pairs."""
         labels = torch.from_numpy(batch.labels).to(model.device)
         input_ids = torch.from_numpy(batch.input_ids).to(model.device)
         logps = -model.token_losses(input_ids, labels)  # (2 * pairs, seq), 0 where nothing is to be learnt
-        reference = self._reference(model, batch, input_ids, labels)
+        reference = self._reference(batch, labels)
         pairs = _pairs(logps, reference, labels)
         sums = {"pairs": self.losses(pairs).sum()}
         if self.settings.loss == "orpo":
@@ -132,20 +142,11 @@ class PreferenceObjective:
             case "orpo":
                 return odds_ratio_loss(pairs, settings.beta)
 
-    def _reference(self, model: Transformer, batch: Batch, input_ids: Tensor, labels: Tensor) -> Tensor | None:
+    def _reference(self, batch: Batch, labels: Tensor) -> Tensor | None:
         if not self.settings.has_reference:
             return None
-        if batch.reference is not None:
-            return torch.from_numpy(batch.reference).to(model.device).masked_fill(labels == IGNORED, 0.0)
-        assert lora_layers(model), "without adapters to switch off, the reference comes with the batch"
-        was_training = model.training
-        model.eval()
-        # the experts that the reference visits are not kept busy by this step
-        unwatched = nullcontext() if model.routing is None else model.routing.unwatched()
-        with torch.no_grad(), without_lora(model), unwatched:
-            reference = -model.token_losses(input_ids, labels)
-        model.train(was_training)
-        return reference
+        assert batch.reference is not None, "prepare comes first"
+        return torch.from_numpy(batch.reference).to(labels.device).masked_fill(labels == IGNORED, 0.0)
 
     @torch.no_grad()
     def _measures(self, pairs: PairLogps, logps: Tensor, reference: Tensor | None) -> dict[str, Tensor]:

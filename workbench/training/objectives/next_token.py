@@ -17,6 +17,10 @@ class NextToken:
         """The target tokens: neither padding nor the prompt is one."""
         return {"targets": int((batch.labels >= 0).sum())}
 
+    def prepare(self, model: Transformer, batch: Batch) -> Batch:
+        """The batch as it is."""
+        return batch
+
     def __call__(self, model: Transformer, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The loss summed over the targets; there is nothing else to measure."""
         device = model.device

@@ -21,7 +21,10 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
 }
 JOBS = {"jobs"} | {
     f"job_{part}"
-    for part in ("batches", "data", "evaluation", "inputs", "kernels", "plan", "setting", "sizes", "stage", "tokenizer")
+    for part in (
+        *("batches", "data", "evaluation", "inputs", "kernels", "plan", "preferences"),
+        *("setting", "sizes", "stage", "tokenizer"),
+    )
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "workbench_kernels": set(),

@@ -11,12 +11,15 @@ from workbench.estimate import (
     activation_bytes_per_token,
     choose_micro_batch_size,
     count_parameters,
+    count_trained,
     estimate_profile,
     state_bytes,
     train_flops_per_token,
+    training_bytes,
 )
 from workbench.model.configuration import ModelConfig
 from workbench.model.initialize import initialize
+from workbench.model.lora import attach_lora
 from workbench.model.transformer import Transformer
 from workbench.profile import parse_profile
 from workbench.training.moving_average import MovingAverage
@@ -133,7 +136,80 @@ def test_counted_state_is_what_the_optimizer_keeps(name: str, state: str) -> Non
     kept = sum(each.nbytes for each in optimizer_tensors(model, optimizer).values())
     averaged = sum(each.nbytes for each in MovingAverage(model, 0.9).trained_tensors().values())
     # step counters and the float32 state of the norms' few numbers are not worth counting
-    assert state_bytes(count_parameters(config, 6400), settings) == pytest.approx(kept + averaged, rel=5e-3)
+    assert state_bytes(count_trained(config, 6400, settings), settings) == pytest.approx(kept + averaged, rel=5e-3)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("state", ["fp32", "bf16"])
+@pytest.mark.parametrize("family", ["llama3", "moe", "moe-shared"])
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_under_lora_what_is_counted_is_what_is_held(name: str, state: str, family: str, quantize: str) -> None:
+    sizes = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 2}
+    if family != "llama3":
+        sizes |= {"model_type": "qwen2_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+    if family == "moe-shared":
+        sizes["shared_expert_intermediate_size"] = 96
+    config = ModelConfig(**{**SIZES.__dict__, **sizes})
+    model = Transformer(config)
+    settings = stage(optimizer={"name": name, "state": state}, ema=0.9, lora={"rank": 64, "quantize": quantize})
+    attach_lora(model, settings.lora, seed=0)
+    optimizer = build_optimizer(model, settings.optimizer)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    counted = count_trained(config, 6400, settings)
+    assert counted.total == sum(parameter.numel() for parameter in trained)
+    kept = sum(each.nbytes for each in optimizer_tensors(model, optimizer).values())
+    averaged = sum(each.nbytes for each in MovingAverage(model, 0.9).trained_tensors().values())
+    assert state_bytes(counted, settings) == pytest.approx(kept + averaged, rel=1e-2)
+    held = sum(each.nbytes for each in [*model.parameters(), *model.buffers()])
+    gradients = sum(parameter.nbytes for parameter in trained)
+    # scales of int8 rows and the tables of positions are not worth counting
+    known = training_bytes(config, 6400, settings, copied=False)
+    assert known == pytest.approx(held + gradients + kept + averaged, rel=2e-2)
+
+
+def test_a_pair_takes_the_room_of_two_rows() -> None:
+    room = 18 * count_parameters(SIZES, 6400).total + 20 * activation_bytes_per_token(SIZES) * 256
+    assert choose_micro_batch_size(SIZES, 6400, stage(), room) == 10
+    assert choose_micro_batch_size(SIZES, 6400, stage(kind="dpo"), room) == 5
+
+
+def test_lora_makes_room_for_more_rows_and_takes_less_disk(tmp_path: Path) -> None:
+    room = 18 * count_parameters(SIZES, 6400).total + 20 * activation_bytes_per_token(SIZES) * 256
+    few, more, most = (
+        choose_micro_batch_size(SIZES, 6400, stage(batch_size=1000, **extra), room)
+        for extra in ({}, {"lora": {}}, {"lora": {"quantize": "int8"}})
+    )
+    assert few < more < most
+    profile = PROFILE.format(hidden=512) + '[[stage]]\nkind = "sft"\ndata = "x"\nsteps = 100\n'
+    whole = estimate_profile(parse_profile(profile, "here"), tmp_path).stages[1]
+    lora = estimate_profile(parse_profile(profile + "ema = 0.9\n[stage.lora]\n", "here"), tmp_path).stages[1]
+    assert lora.trained_parameters < 0.05 * whole.trained_parameters
+    assert lora.training_bytes < 0.5 * whole.training_bytes
+    # merged weights, and a twentieth of the numbers five times over, with two memories and the average
+    merged = 4 * whole.trained_parameters
+    assert merged < lora.disk_bytes < 1.5 * merged < whole.disk_bytes
+
+
+@pytest.mark.parametrize(
+    ("extra", "times"),
+    [
+        ({"gradient_checkpointing": True}, 4 / 3),
+        ({"lora": {}, "gradient_checkpointing": True}, 3 / 2),
+        ({"kind": "dpo", "lora": {}}, 3 / 2),
+        ({"kind": "dpo", "lora": {}, "dpo": {"loss": "simpo"}}, 1),
+        ({"kind": "dpo"}, 1),
+    ],
+)
+def test_what_is_computed_again_takes_its_time(
+    extra: dict[str, Any], times: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.estimate._flops_per_second", lambda profile: 1.0)  # what a step costs anyway is lost
+    profile = parse_profile(PROFILE.format(hidden=64), "here")
+    told = estimate_profile(profile.model_copy(update={"stage": [stage(**extra)]}), tmp_path).stages[0]
+    assert told.seconds == pytest.approx(told.flops * times, rel=1e-6)
 
 
 def test_gradient_checkpointing_makes_room_for_more_rows() -> None:

@@ -397,9 +397,7 @@ def test_a_damaged_checkpoint_is_told_with_what_to_do(folder: Path, file: str) -
     job(folder)[0].run()
 
 
-def test_memory_that_does_not_suffice_on_the_way_is_told_as_such(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_that_does_not_suffice_on_the_way_is_told_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
@@ -453,8 +451,11 @@ def test_a_chat_with_the_model_in_training_is_with_a_copy(folder: Path) -> None:
 
     thread = threading.Thread(target=listen)
     running.emitter.subscribe(
-        lambda event: thread.start() if isinstance(event, events.StepFinished) and event.step == 1
-        and event.stage == "pretrain" else None
+        lambda event: (
+            thread.start()
+            if isinstance(event, events.StepFinished) and event.step == 1 and event.stage == "pretrain"
+            else None
+        )
     )
     running.run()
     thread.join(30)

@@ -20,6 +20,8 @@ from workbench.setting_types import (
     as_sources,
 )
 
+OneOrMoreNames = OneOrMoreFiles
+
 PARTS_ONLY = "parts only"  # a validation context: what tables say of each other is not looked at
 _LENGTHS = ("steps", "epochs", "tokens")  # of a stage: it has one of them
 # What a run's folder holds beside its stages.
@@ -128,6 +130,55 @@ Sources = Annotated[
 ]
 
 
+class LoraSettings(Settings):
+    """Small matrices that are trained beside the weights, which stand still."""
+
+    rank: Annotated[WholeNumber, Field(gt=0, le=4096)] = 8
+    """Width of the added matrices."""
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    """Weight of the update: it is scaled by alpha / rank."""
+    dropout: Fraction = 0.0
+    """Share of the inputs that a training step hides from the added matrices."""
+    target_modules: OneOrMoreNames = ["all-linear"]
+    """Layers to adapt, such as `q_proj`; `all-linear` for every linear layer of the blocks."""
+    rank_stabilized: bool = False
+    """Scale by alpha / sqrt(rank), so that wide matrices learn as fast as narrow ones."""
+    quantize: Literal["none", "int8"] = "none"
+    """Keep the weights that stand still in int8, in a quarter of the memory; merged weights are floats again."""
+    merge: bool = True
+    """Write the weights with the update in them as the stage's model; otherwise the adapter alone is its result."""
+
+
+class PreferenceSettings(Settings):
+    """How a `dpo` stage learns from pairs of a better and a worse answer."""
+
+    loss: Literal["sigmoid", "ipo", "simpo", "orpo"] = "sigmoid"
+    """sigmoid: DPO; ipo: bounded, for clear preferences; simpo and orpo: by mean log-probability, no reference."""
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """Hold of the reference: the larger, the less answers drift from it. Of orpo the weight of the odds ratio; simpo
+    takes 2 and more."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of pairs taken to be the wrong way round; for sigmoid and simpo."""
+    gamma: Annotated[float, Field(ge=0)] = 0.5
+    """By how much simpo wants the better answer to lead, before beta."""
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the loss compares with a frozen reference."""
+        return self.loss not in ("simpo", "orpo")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "PreferenceSettings":
+        problems = []
+        if self.label_smoothing and self.loss in ("ipo", "orpo"):
+            problems.append(f"label_smoothing: has no effect with loss = {self.loss!r}; leave it out")
+        if self.gamma != type(self).model_fields["gamma"].default and self.loss != "simpo":
+            problems.append(f"gamma: has no effect with loss = {self.loss!r}; leave it out")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
 class StageSettings(Settings):
     """One stage of training: which loss, on which data, for how long."""
 
@@ -135,8 +186,8 @@ class StageSettings(Settings):
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$", max_length=60)
     """Unique name; the kind when absent."""
-    kind: Literal["pretrain", "sft"]
-    """pretrain: every token is a target; sft: the assistant's turns are."""
+    kind: Literal["pretrain", "sft", "dpo"]
+    """pretrain: every token is a target; sft: the assistant's turns are; dpo: of two answers the better gains."""
     from_: str | None = Field(default=None, alias="from")
     """Stage or model directory to start from; the stage before when absent."""
     data: Sources
@@ -150,7 +201,7 @@ class StageSettings(Settings):
     sequence_length: Annotated[WholeNumber, Field(gt=0, le=1_000_000)] = 256
     """Tokens a row."""
     batch_size: Annotated[WholeNumber, Field(gt=0, le=100_000)] = 32
-    """Rows by optimizer step."""
+    """Rows by optimizer step; of dpo, pairs of them."""
     micro_batch_size: PositiveInt | Literal["auto"] = "auto"
     """Rows computed at once; `auto` takes as many as fit into memory. The result does not depend on it."""
     steps: PositiveInt | None = None
@@ -176,6 +227,10 @@ class StageSettings(Settings):
     """Share kept by step of a moving average of the weights, which is then measured and saved; 0 makes none."""
     gradient_checkpointing: bool = False
     """Compute each block twice instead of keeping its inside: less memory, about a third more time, same result."""
+    lora: LoraSettings | None = None
+    """LoRA: present, small added matrices are trained in place of the weights."""
+    dpo: PreferenceSettings | None = None
+    """For a stage of kind dpo."""
     isolate_documents: bool = True
     """Keep documents that share a row from seeing each other."""
     log_every: PositiveInt = 10
@@ -191,7 +246,7 @@ class StageSettings(Settings):
     sample_every: NonNegativeInt = 100
     """Steps between samples; 0 samples at the start and the end only."""
     prompts: list[str] = []
-    """Texts to continue (pretrain) or questions to answer (sft) as samples."""
+    """Texts to continue (pretrain) or questions to answer (sft, dpo) as samples."""
     sample_tokens: PositiveInt = 60
     """Length of a sample in tokens, at most."""
     checkpoint_every: NonNegativeInt = 0
@@ -213,7 +268,9 @@ class StageSettings(Settings):
     @classmethod
     def _name_it(cls, given: Any) -> Any:
         if isinstance(given, dict) and not given.get("name") and isinstance(given.get("kind"), str):
-            return {**given, "name": given["kind"]}
+            given = {**given, "name": given["kind"]}
+        if isinstance(given, dict) and given.get("kind") == "dpo" and given.get("dpo") is None:
+            given = {**given, "dpo": {}}
         return given
 
     @model_validator(mode="after")
@@ -239,6 +296,8 @@ class StageSettings(Settings):
                 )
         if self.schedule != "wsd" and self.decay_fraction != type(self).model_fields["decay_fraction"].default:
             problems.append("decay_fraction: has no effect beside another schedule than 'wsd'; leave it out")
+        if self.dpo is not None and self.kind != "dpo":
+            problems.append(f"dpo: has no effect in a stage of kind {self.kind!r}; leave it out, or set kind = 'dpo'")
         if self.sequence_length < 2:
             problems.append("sequence_length: a row needs two tokens at least")
         if problems:
@@ -296,6 +355,16 @@ class Profile(Settings):
                 problems.append(f"stage.{stage.name}.name: two stages have this name; give each its own")
             if stage.from_ is not None and stage.from_ == stage.name:
                 problems.append(f"stage.{stage.name}.from: a stage cannot start from itself")
+            if stage.kind == "dpo" and stage is self.stage[0] and stage.from_ is None and self.model.path is None:
+                problems.append(
+                    f"stage.{stage.name}.from: there is no reference, only random weights; put an sft stage before it, "
+                    "or give from or model.path"
+                )
+            if stage.lora is not None and stage is self.stage[0] and stage.from_ is None and self.model.path is None:
+                problems.append(
+                    f"stage.{stage.name}.lora: there are only random weights to adapt; put a stage before it, or give "
+                    "from or model.path"
+                )
             if self.model.path is None and stage.sequence_length > self.model.max_position_embeddings:
                 problems.append(
                     f"stage.{stage.name}.sequence_length: {stage.sequence_length} is longer than "

@@ -1,14 +1,14 @@
 """Errors a person can act on.
 
-    WorkbenchError            exit code 1: the run failed
-    ├── UsageError            exit code 2: a command line, file or folder that cannot be used
-    │   ├── ProfileError      every problem of one profile, together
-    │   ├── DataError         training data
-    │   ├── TokenizerError    a tokenizer file or chat template
-    │   ├── ModelError        a model directory
-    │   ├── RunError          a run directory: missing, locked, or different from the profile
-    │   └── MissingExtraError an optional package is needed
-    └── DeviceError           exit code 3: a device that is absent, or memory that does not suffice
+WorkbenchError            exit code 1: the run failed
+├── UsageError            exit code 2: a command line, file or folder that cannot be used
+│   ├── ProfileError      every problem of one profile, together
+│   ├── DataError         training data
+│   ├── TokenizerError    a tokenizer file or chat template
+│   ├── ModelError        a model directory
+│   ├── RunError          a run directory: missing, locked, or different from the profile
+│   └── MissingExtraError an optional package is needed
+└── DeviceError           exit code 3: a device that is absent, or memory that does not suffice
 """
 
 from collections.abc import Sequence

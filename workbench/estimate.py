@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 
 from workbench.bundled import find_data
-from workbench.config import Profile, StageSettings, TokenizerSettings
+from workbench.config import LoraSettings, Profile, StageSettings, TokenizerSettings
 from workbench.errors import DataError
 from workbench.machine import fast_at_bf16
 
@@ -22,7 +22,6 @@ BYTES_PER_TOKEN = 3.3  # of a small byte-level BPE on mixed text; only for lengt
 SHARE_FP32, SHARE_BF16 = 0.7, 1.0
 # What a step costs however small it is, measured with rows of a few tokens: at all, and by layer.
 STEP_SECONDS, LAYER_SECONDS = 0.0012, 0.001
-RECOMPUTING = 4 / 3  # gradient checkpointing makes the forward pass, a third of the work of a step, twice
 RACE_SECONDS = 0.3  # between other programs' turns there is a quiet moment in this time
 
 
@@ -90,6 +89,7 @@ class StageEstimate:
         steps: None where the length is in epochs of data whose size is not known.
         flops: of all steps.
         memory_bytes: at the peak; `training_bytes` of it are weights, gradients and what the optimizer remembers.
+        trained_parameters: how many numbers move.
         disk_bytes: of its checkpoints and its model.
         seconds: rough; None where steps is.
     """
@@ -100,6 +100,7 @@ class StageEstimate:
     flops: float | None
     memory_bytes: int
     training_bytes: int
+    trained_parameters: int
     disk_bytes: int
     seconds: float | None
 
@@ -147,15 +148,97 @@ def count_parameters(sizes: Sizes, vocab_size: int) -> Parameters:
     )
 
 
-def train_flops_per_token(sizes: Sizes, vocab_size: int, sequence_length: int) -> float:
+def linear_shapes(sizes: Sizes) -> dict[str, tuple[int, int]]:
+    """The linear layers of a block by name: (in_features, out_features). Routed experts are none."""
+    hidden, inner = sizes.hidden_size, sizes.intermediate_size
+    queries, keys = sizes.num_attention_heads * sizes.head_dim, sizes.num_key_value_heads * sizes.head_dim
+    shapes = {
+        "q_proj": (hidden, queries),
+        "k_proj": (hidden, keys),
+        "v_proj": (hidden, keys),
+        "o_proj": (queries, hidden),
+    }
+    if sizes.num_experts:
+        inner = sizes.shared_expert_intermediate_size or 0
+        if not inner:
+            return shapes
+        shapes["shared_expert_gate"] = (hidden, 1)
+    return {**shapes, "gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden)}
+
+
+def rows_per_unit(stage: StageSettings) -> int:
+    """Rows that count as one of a batch: a chosen and a rejected answer, or a row of text."""
+    return 2 if stage.kind == "dpo" else 1
+
+
+def count_lora(sizes: Sizes, lora: LoraSettings) -> int:
+    """The parameters that LoRA adds and trains."""
+    wanted = [name.rpartition(".")[2] for name in lora.target_modules]
+    chosen = [shape for name, shape in linear_shapes(sizes).items() if name in wanted or "all-linear" in wanted]
+    return sizes.num_hidden_layers * lora.rank * sum(inputs + outputs for inputs, outputs in chosen)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How many numbers a stage moves, `matrices` of them in matrices of the blocks."""
+
+    total: int
+    matrices: int
+
+
+def count_trained(sizes: Sizes, vocab_size: int, stage: StageSettings) -> Trained:
+    """What a stage moves: the whole model, or what LoRA adds to it."""
+    if stage.lora is not None:
+        added = count_lora(sizes, stage.lora)
+        return Trained(added, added)
+    parts = count_parameters(sizes, vocab_size)
+    return Trained(parts.total, parts.attention + parts.feed_forward)
+
+
+def training_bytes(sizes: Sizes, vocab_size: int, stage: StageSettings, copied: bool = True) -> int:
+    """What a stage holds beside activations.
+
+    Of what is trained: weights and gradients in float32, weights in bf16 once more, the state. Of what stands still
+    under LoRA: the weights and that copy, or a byte for each that is kept in int8.
+
+    Args:
+        copied: False leaves out the copy in bf16, which not every precision makes.
+    """
+    by_weight = 6 if copied else 4
+    trained = count_trained(sizes, vocab_size, stage)
+    still = 0
+    if stage.lora is not None:
+        total = count_parameters(sizes, vocab_size).total
+        linear = sizes.num_hidden_layers * sum(inputs * outputs for inputs, outputs in linear_shapes(sizes).values())
+        still = linear + by_weight * (total - linear) if stage.lora.quantize == "int8" else by_weight * total
+    return still + (by_weight + 4) * trained.total + state_bytes(trained, stage)
+
+
+def state_bytes(trained: Trained, stage: StageSettings) -> int:
+    """What a stage remembers between steps beside the weights: the optimizer's memories and the moving average.
+
+    AdamW keeps two memories a parameter, Muon one of each matrix in a block; int8 adds a scale to each 256 numbers.
+    """
+    memory = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0 + 4 / 256}[stage.optimizer.state]
+    alone = trained.matrices if stage.optimizer.name == "muon" else 0
+    average = 4 * trained.total if stage.ema else 0
+    return int(memory * (2 * trained.total - alone)) + average
+
+
+def train_flops_per_token(
+    sizes: Sizes, vocab_size: int, sequence_length: int, lora: LoraSettings | None = None
+) -> float:
     """FLOPs of one training step by token: two a weight forward, four backward, and attention over half a row.
+
+    Weights that stand still beside LoRA's need no gradient of their own, hence two less.
 
     Source: Kaplan et al. 2020, arXiv:2001.08361, section 2.1, with the output matrix counted and attention causal.
     """
     parts = count_parameters(sizes, vocab_size)
     weights = parts.attention + parts.feed_forward - parts.inactive + vocab_size * sizes.hidden_size
     attention = sizes.num_hidden_layers * sizes.num_attention_heads * sizes.head_dim * sequence_length
-    return 6.0 * weights + 6.0 * attention
+    added = 0 if lora is None else count_lora(sizes, lora)
+    return (6.0 if lora is None else 4.0) * weights + 6.0 * added + 6.0 * attention
 
 
 def activation_bytes_per_token(sizes: Sizes, recomputed: bool = False) -> int:
@@ -179,26 +262,15 @@ def activation_bytes_per_token(sizes: Sizes, recomputed: bool = False) -> int:
 
 
 def choose_micro_batch_size(sizes: Sizes, vocab_size: int, stage: StageSettings, room: int) -> int:
-    """The most rows at once, up to a whole batch, whose activations take at most half of `room` bytes."""
-    fixed = training_bytes(count_parameters(sizes, vocab_size), stage)
-    by_row = activation_bytes_per_token(sizes, stage.gradient_checkpointing) * stage.sequence_length
-    return max(1, min(stage.batch_size, int((room - fixed) // 2 // by_row)))
+    """The most rows, or pairs, at once, up to a whole batch, whose activations take at most half of `room` bytes."""
+    fixed = training_bytes(sizes, vocab_size, stage)
+    return max(1, min(stage.batch_size, int((room - fixed) // 2 // _unit_bytes(sizes, stage))))
 
 
-def training_bytes(parameters: Parameters, stage: StageSettings) -> int:
-    """What a stage holds by parameter: weights and gradients in float32, weights in bf16 once more, the state."""
-    return 10 * parameters.total + state_bytes(parameters, stage)
-
-
-def state_bytes(parameters: Parameters, stage: StageSettings) -> int:
-    """What a stage remembers between steps beside the weights: the optimizer's memories and the moving average.
-
-    AdamW keeps two memories a parameter, Muon one of each matrix in a block; int8 adds a scale to each 256 numbers.
-    """
-    memory = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0 + 4 / 256}[stage.optimizer.state]
-    matrices = parameters.attention + parameters.feed_forward if stage.optimizer.name == "muon" else 0
-    average = 4 * parameters.total if stage.ema else 0
-    return int(memory * (2 * parameters.total - matrices)) + average
+def _unit_bytes(sizes: Sizes, stage: StageSettings) -> int:
+    """Activations of a row, or of a pair of rows."""
+    by_token = activation_bytes_per_token(sizes, stage.gradient_checkpointing)
+    return by_token * stage.sequence_length * rows_per_unit(stage)
 
 
 def estimate_profile(
@@ -246,28 +318,51 @@ def _stage(
     stage: StageSettings, sizes: Sizes, vocab_size: int, parameters: Parameters, room: int, speed: float
 ) -> StageEstimate:
     steps = stage.steps
-    tokens_per_step = stage.batch_size * stage.sequence_length
+    row = stage.sequence_length * rows_per_unit(stage)
+    tokens_per_step = stage.batch_size * row
     if stage.tokens is not None:
         steps = -(-stage.tokens // tokens_per_step)
     elif stage.epochs is not None and (known := _data_tokens(stage)) is not None:
         steps = max(1, round(known * stage.epochs / tokens_per_step))
     tokens = None if steps is None else steps * tokens_per_step
-    flops = None if tokens is None else tokens * train_flops_per_token(sizes, vocab_size, stage.sequence_length)
+    flops = (
+        None if tokens is None else tokens * train_flops_per_token(sizes, vocab_size, stage.sequence_length, stage.lora)
+    )
     if stage.micro_batch_size == "auto":
         rows = choose_micro_batch_size(sizes, vocab_size, stage, room)
     else:
         rows = min(stage.micro_batch_size, stage.batch_size)
-    activations = rows * stage.sequence_length * activation_bytes_per_token(sizes, stage.gradient_checkpointing)
-    fixed = training_bytes(parameters, stage)
-    memory = PROGRAM_BYTES + fixed + activations
-    # the newest checkpoints, the best, one being written, and the model
-    disk = (stage.keep + 2) * (4 * parameters.total + state_bytes(parameters, stage)) + 4 * parameters.total
+    trained, fixed = count_trained(sizes, vocab_size, stage), training_bytes(sizes, vocab_size, stage)
+    # the newest checkpoints, the best, one being written, and what the stage leaves
+    disk = (stage.keep + 2) * (4 * trained.total + state_bytes(trained, stage)) + 4 * trained.total
+    if stage.lora is not None and stage.lora.merge:
+        disk += 4 * parameters.total
     seconds = None
     if steps is not None and flops is not None:
         overhead = STEP_SECONDS + LAYER_SECONDS * sizes.num_hidden_layers
-        work = flops * RECOMPUTING if stage.gradient_checkpointing else flops
-        seconds = work / speed + steps * -(-stage.batch_size // rows) * overhead
-    return StageEstimate(stage.name, steps, tokens, flops, memory, fixed, disk, seconds)
+        seconds = flops * _repeated(stage) / speed + steps * -(-stage.batch_size // rows) * overhead
+    return StageEstimate(
+        stage=stage.name,
+        steps=steps,
+        tokens=tokens,
+        flops=flops,
+        memory_bytes=PROGRAM_BYTES + fixed + rows * _unit_bytes(sizes, stage),
+        training_bytes=fixed,
+        trained_parameters=trained.total,
+        disk_bytes=disk,
+        seconds=seconds,
+    )
+
+
+def _repeated(stage: StageSettings) -> float:
+    """The work of a step as a multiple of one forward and one backward pass.
+
+    Gradient checkpointing makes the forward pass twice, and so do adapters that are switched off for a reference. It
+    is a third of the work, or half where the weights stand still and need no gradient.
+    """
+    forward = 1 / 3 if stage.lora is None else 1 / 2
+    own_reference = stage.lora is not None and stage.dpo is not None and stage.dpo.has_reference
+    return 1 + forward * (stage.gradient_checkpointing + own_reference)
 
 
 def _size_that_fits(room: int, vocab_size: int) -> str:

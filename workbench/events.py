@@ -157,13 +157,14 @@ class StepFinished(Event):
     Args:
         tokens: tokens seen by the stage so far, padding included.
         seconds: training time of the stage so far, pauses and evaluations left out.
-        loss: mean over the step's target tokens, in nats.
+        loss: mean over the step's target tokens, in nats; of preferences over its pairs.
         grad_norm: before clipping.
         mfu: share of the device's measured matrix speed that the model's own arithmetic uses; None where unknown.
         eta_seconds: to the end of the stage.
         utilisation: share of the device's time that it worked since the last report; None where unknown.
         balance_loss: of a mixture of experts, without its coefficient: 1 where all are equally busy. None without
             experts; likewise router_z_loss, and expert_load: for each layer, each expert's share of the visits.
+        measures: what else the objective tells of the step, such as `reward_accuracy` of preferences.
     """
 
     stage: str
@@ -182,6 +183,7 @@ class StepFinished(Event):
     balance_loss: float | None = None
     router_z_loss: float | None = None
     expert_load: tuple[tuple[float, ...], ...] | None = None
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +194,7 @@ class Validated(Event):
         val_loss: nats by target token; perplexity is its exponential.
         val_bits_per_byte: comparable between tokenizers.
         best: no earlier step of this stage was better.
+        measures: further ones by name, such as `val_reward_accuracy` on held-out pairs.
     """
 
     stage: str
@@ -201,6 +204,7 @@ class Validated(Event):
     val_bits_per_byte: float
     best: bool
     seconds: float
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +280,18 @@ class StageFinished(Event):
     model: str
     before: dict[str, float]
     after: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsAdapted(Event):
+    """A stage trained by LoRA is over.
+
+    Args:
+        updates: for each adapted layer, by its full name, the size of its update as a share of its matrix.
+    """
+
+    stage: str
+    updates: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

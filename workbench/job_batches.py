@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from workbench import events
 from workbench.config import StageSettings
@@ -16,6 +17,7 @@ from workbench.job_setting import Setting
 from workbench.locations import tokenised_folder
 
 StageData = PreparedData | MixedData
+_PACKING: dict[str, Literal["stream", "whole", "pairs"]] = {"pretrain": "stream", "sft": "whole", "dpo": "pairs"}
 ROWS_ANNOUNCED = 5  # bad rows told one by one; the rest are counted
 
 
@@ -104,14 +106,14 @@ def validation_loader(data: StageData, stage: StageSettings) -> Loader | MixedLo
 
 
 def make_loader(store: TokenStore, stage: StageSettings, seed: int, shuffle: bool = True) -> Loader:
-    """Batches of a stage: pretraining cuts documents as they come, fine-tuning keeps conversations whole."""
+    """Batches of a stage: pretraining cuts documents as they come, fine-tuning keeps them whole, dpo goes by pairs."""
     return Loader(
         store,
         sequence_length=stage.sequence_length,
         batch_size=stage.batch_size,
         seed=seed,
         shuffle=shuffle,
-        packing="stream" if stage.kind == "pretrain" else "whole",
+        packing=_PACKING[stage.kind],
         isolate_documents=stage.isolate_documents,
     )
 
@@ -139,5 +141,14 @@ def _announce_data(setting: Setting, stage: StageSettings, data: StageData, seco
         message = "there are too few documents to set some apart: nothing is measured on text it was not trained on"
         setting.emitter.emit(events.Warned(stage=stage.name, message=message))
     if data.truncated:
-        message = f"{data.truncated} documents are longer than sequence_length {stage.sequence_length}, and cut there"
-        setting.emitter.emit(events.Warned(stage=stage.name, message=message))
+        setting.emitter.emit(events.Warned(stage=stage.name, message=_cut_words(data, stage)))
+
+
+def _cut_words(data: StageData, stage: StageSettings) -> str:
+    """What was lost because rows are shorter than what stands in them."""
+    what = "pairs" if stage.kind == "dpo" else "conversations"
+    first = f"; the first is line {data.first_cut[1]} of {data.first_cut[0]}" if data.first_cut is not None else ""
+    return (
+        f"{data.truncated:,} {what} are longer than sequence_length {stage.sequence_length} and cut there: "
+        f"{data.tokens_cut:,} tokens are lost, {data.targets_cut:,} of them of answers{first}"
+    )

@@ -1,15 +1,21 @@
 """The data files of a profile, and whether its stages can use them; told without torch."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
 from workbench.bundled import find_data
 from workbench.config import Profile
 from workbench.data.conversations import to_conversation, to_text
+from workbench.data.preferences import to_preference
 from workbench.data.sources import BadRow, Row, read_rows
 from workbench.errors import DataError
 
+_READERS: dict[str, Callable[[object], object]] = {
+    "pretrain": to_text,
+    "sft": to_conversation,
+    "dpo": to_preference,
+}
 ROWS_LOOKED_AT = 10_000  # of each file, until one serves
 
 
@@ -43,7 +49,7 @@ def _unusable(rows: Iterable[Row | BadRow], kind: str) -> str | None:
             first = first or f"line {row.line}: {row.reason}"
             continue
         try:
-            to_text(row.value) if kind == "pretrain" else to_conversation(row.value)
+            _READERS[kind](row.value)
         except ValueError as error:
             first = first or f"line {row.line}: {error}"
         else:

@@ -10,8 +10,8 @@ from workbench.job_data import data_files
 from workbench.job_plan import StageResult, fingerprint, write_result
 from workbench.job_setting import Setting
 from workbench.locations import tokenised_folder
+from workbench.model.adapter import load_stacked
 from workbench.model.transformer import Transformer
-from workbench.model.weights import load_model
 
 
 class Evaluation:
@@ -68,7 +68,7 @@ class Evaluation:
         if result.evaluation == self.fingerprint:
             return result
         directory = self._setting.run.stage(self._stage.name)
-        scores = self.measure(load_model(directory.model, device=self._setting.device))
+        scores = self.measure(load_stacked(directory.result or directory.model, self._setting.device))
         if scores is None:
             return None
         kept = {key: value for key, value in result.after.items() if key.startswith("val_")}

@@ -57,7 +57,7 @@ def read_result(stage: StageDirectory) -> StageResult | None:
         result = StageResult(**json.loads((stage.path / "result.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return result if (stage.model / "config.json").is_file() else None
+    return result if stage.result is not None else None
 
 
 def write_result(stage: StageDirectory, result: StageResult) -> None:

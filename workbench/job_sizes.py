@@ -4,7 +4,7 @@ from pathlib import Path
 
 from workbench.config import Profile
 from workbench.estimate import expected_vocab_size
-from workbench.model.configuration import ModelConfig, load_config, model_config
+from workbench.model.configuration import CONFIG_FILE, ModelConfig, load_config, model_config
 from workbench.tokenizer.tokenizer import Tokenizer
 
 
@@ -21,7 +21,12 @@ def tokenizer_origin(profile: Profile) -> Path | None:
     """
     if profile.tokenizer.path is not None:
         return Path(profile.tokenizer.path)
-    return first_weights(profile)
+    weights = first_weights(profile)
+    if weights is None or (weights / "tokenizer.json").is_file():
+        return weights
+    from workbench.model.adapter import tokenizer_folder  # with torch, which a screen does not wait for
+
+    return tokenizer_folder(weights)
 
 
 def expected_config(profile: Profile) -> ModelConfig:
@@ -32,10 +37,16 @@ def expected_config(profile: Profile) -> ModelConfig:
     """
     weights = first_weights(profile)
     if weights is not None:
-        return load_config(weights)
+        return load_config(weights) if (weights / CONFIG_FILE).is_file() else _config_below(weights)
     origin = tokenizer_origin(profile)
     vocab_size = expected_vocab_size(profile.tokenizer) if origin is None else Tokenizer.load(origin).vocab_size
     return model_config(profile.model, vocab_size)
+
+
+def _config_below(adapter: Path) -> ModelConfig:
+    from workbench.model.adapter import load_stacked_config  # with torch, which a screen does not wait for
+
+    return load_stacked_config(adapter)
 
 
 def unused_settings(profile: Profile) -> list[str]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,29 @@ from workbench.config import StageSettings
 from workbench.data.loader import Position
 from workbench.data.mixture import MixedData, MixedLoader
 from workbench.errors import DeviceError, ModelError
-from workbench.estimate import choose_micro_batch_size, count_parameters, train_flops_per_token
+from workbench.estimate import (
+    choose_micro_batch_size,
+    count_parameters,
+    rows_per_unit,
+    train_flops_per_token,
+    training_bytes,
+)
 from workbench.evaluation.perplexity import evaluate_loss
 from workbench.evaluation.samples import answer_prompt, continue_prompt
 from workbench.job_batches import StageData, training_loader, validation_loader
 from workbench.job_plan import StageResult, check_lineage, fingerprint, learning_settings, read_result, write_result
+from workbench.job_preferences import make_reference, measure_preferences, needs_reference, open_reference
 from workbench.job_setting import Parent, Setting
+from workbench.model.adapter import ADAPTER_FOLDER, base_of, load_adapter, load_stacked
 from workbench.model.configuration import ModelConfig, model_config
 from workbench.model.initialize import initialize
+from workbench.model.lora import attach_lora, trained_parameters, update_sizes
 from workbench.model.precision import autocast
 from workbench.model.transformer import Transformer
-from workbench.model.weights import load_model
 from workbench.runs.metrics import read_metrics
 from workbench.runs.store import StageDirectory
 from workbench.tokenizer.tokenizer import Tokenizer
-from workbench.training.checkpoint import load_resume, save_result
+from workbench.training.checkpoint import Adaptation, load_resume, save_adapter_result, save_result
 from workbench.training.diagnosis import Diagnosis
 from workbench.training.history import StageFigures
 from workbench.training.probe import Measured, Sample
@@ -51,12 +59,14 @@ class LookAtModel:
             return None
         batches = self._loader.validation_batches(self._stage.batch_size, self._stage.evaluate_batches)
         precision = autocast(self._setting.device, self._setting.precision)
+        if self._stage.kind == "dpo":
+            return measure_preferences(model, self._stage, batches, self._tokenizer.byte_lengths(), precision)
         loss = evaluate_loss(model, batches, self._tokenizer.byte_lengths(), precision)
         return Measured(loss.nats_per_token, loss.perplexity, loss.bits_per_byte)
 
     def sample(self, model: Transformer) -> list[Sample]:
         """Each prompt with the run's own seed, so that samples of different steps compare."""
-        make = answer_prompt if self._stage.kind == "sft" else continue_prompt
+        make = continue_prompt if self._stage.kind == "pretrain" else answer_prompt
         return [
             Sample(
                 prompt,
@@ -94,12 +104,16 @@ class StageRun:
         self.checkpoint = checkpoint.path if checkpoint is not None else None
         if self.checkpoint is not None:
             check_lineage(self.checkpoint, self.inputs, setting.run, stage.name)
-        self.model = self._model(self.checkpoint or parent.directory)
+        self.adaptation = self._adaptation()
+        self.model = self._model(self.checkpoint)
         self.micro_batch_size = self._micro_batch_size(micro_batch_size)
 
     def run(self) -> bool:
         """Train to the last step or to a stop; True when the last step was taken."""
+        if needs_reference(self.stage) and not self._reference_ready():
+            return False
         self.trainer = trainer = self._make_trainer()
+        torch.manual_seed(self.setting.profile.run.seed)  # of dropout: the same seed means the same run
         if self.checkpoint is not None:
             state = load_resume(self.checkpoint, self.model, trainer.optimizer, trainer.average)
             # a checkpoint is saved before its own step is validated
@@ -144,10 +158,37 @@ class StageRun:
         finally:
             emitter.unsubscribe(diagnosis)
 
+    def _reference_ready(self) -> bool:
+        """Have the log-probabilities of the frozen parent at hand; False when stopped while it is asked for them."""
+        setting, stage, folder = self.setting, self.stage, self.directory.path / "reference"
+        made_of = fingerprint(self.data.fingerprint, self.parent.fingerprint, stage.sequence_length, setting.precision)
+        if open_reference(folder, self.data, made_of):
+            return True
+
+        def on_progress(done: int, total: int) -> None:
+            task = "asking the reference"
+            told = events.WorkProgressed(stage=stage.name, task=task, done=done, total=total, unit="pairs")
+            setting.emitter.emit(told)
+
+        assert self.parent.directory is not None, "a profile without a reference is refused"
+        begun = self.checkpoint is not None  # then its own weights are no longer the reference's
+        finished = make_reference(
+            folder,
+            self.data,
+            made_of,
+            load_stacked(self.parent.directory, setting.device) if begun else self.model,
+            stage.sequence_length,
+            self.micro_batch_size,
+            lambda: autocast(setting.device, setting.precision),
+            on_progress,
+            setting.should_stop,
+        )
+        return finished and open_reference(folder, self.data, made_of)
+
     def result(self, scores: dict[str, float], evaluation: str) -> StageResult:
         """Save the trained model as the stage's result, then put it on record."""
         assert self.trainer is not None, "run comes first"
-        save_result(self.directory.model, self.model, self.setting.tokenizer, self._lineage())
+        self._save_result()
         validations = _validations(self.directory)
         first, last = (validations[0], validations[-1]) if validations else ({}, {})
         if validations and self.stage.result == "best":
@@ -172,16 +213,29 @@ class StageRun:
         trainer.take_average()
         return self.model
 
-    def _model(self, directory: Path | None) -> Transformer:
-        setting = self.setting
+    def _save_result(self) -> None:
+        """The whole weights; of a model trained by LoRA the adapter, and unless unwanted the merged weights as well."""
+        model, tokenizer, lineage = self.model, self.setting.tokenizer, self._lineage()
+        if self.adaptation is not None:
+            save_adapter_result(self.directory.adapter, model, tokenizer, lineage, self.adaptation)
+            self.setting.emitter.emit(events.WeightsAdapted(stage=self.stage.name, updates=update_sizes(model)))
+        if self.adaptation is None or self.adaptation.settings.merge:
+            save_result(self.directory.model, model, tokenizer, lineage)
+
+    def _adaptation(self) -> Adaptation | None:
+        if self.stage.lora is None:
+            return None
+        assert self.parent.directory is not None, "a profile without weights to adapt is refused"
+        return Adaptation(self.stage.lora, base_of(self.parent.directory))
+
+    def _model(self, checkpoint: Path | None) -> Transformer:
+        """The model as `checkpoint` has it, or without one as the stage begins with it."""
+        if self.adaptation is not None:
+            return self._adapted_model(self.adaptation, checkpoint)
+        setting, directory = self.setting, checkpoint or self.parent.directory
         if directory is not None:
-            try:
-                model = load_model(directory, device=setting.device)
-            except ModelError as error:
-                if directory is not self.checkpoint:
-                    raise
-                remedy = "delete this checkpoint to go on from the one before"
-                raise ModelError(error.where, error.problem, remedy) from error
+            with _damage_told() if checkpoint is not None else contextlib.nullcontext():
+                model = load_stacked(directory, setting.device)
             check_vocabulary(model, setting.tokenizer, directory)
             return model
         tokenizer = setting.tokenizer
@@ -195,6 +249,17 @@ class StageRun:
         model = Transformer(config)
         initialize(model, setting.profile.run.seed)
         return model.to(setting.device)
+
+    def _adapted_model(self, adaptation: Adaptation, checkpoint: Path | None) -> Transformer:
+        """The parent's model with an adapter beside it, that of `checkpoint` where there is one."""
+        base = adaptation.base
+        model = load_stacked(base.directory, self.setting.device)
+        check_vocabulary(model, self.setting.tokenizer, base.directory)
+        attach_lora(model, adaptation.settings, self.setting.profile.run.seed)
+        if checkpoint is not None:
+            with _damage_told():
+                load_adapter(model, checkpoint / ADAPTER_FOLDER, base)
+        return model
 
     def _micro_batch_size(self, decided: int | None) -> int:
         if self.stage.micro_batch_size != "auto":
@@ -216,7 +281,7 @@ class StageRun:
             steps=self.steps,
             machine=Machine(setting.precision, self.micro_batch_size, setting.compile),
             probe=LookAtModel(setting, self.stage, self.data),
-            shelf=Shelf(self._lineage(), directory.checkpoint_path, lambda: _prune(directory, keep)),
+            shelf=Shelf(self._lineage(), directory.checkpoint_path, lambda: _prune(directory, keep), self.adaptation),
             emitter=setting.emitter,
             control=setting.control,
             poll=setting.should_stop,
@@ -266,11 +331,11 @@ class StageRun:
                 step=trainer.step,
                 steps=self.steps,
                 parameters=counted.total,
-                trained_parameters=counted.total,
+                trained_parameters=trained_parameters(self.model),
                 active_parameters=counted.active if counted.inactive else None,
                 vocab_size=config.vocab_size,
-                tokens_per_step=stage.batch_size * stage.sequence_length,
-                flops_per_token=train_flops_per_token(config, config.vocab_size, stage.sequence_length),
+                tokens_per_step=stage.batch_size * stage.sequence_length * rows_per_unit(stage),
+                flops_per_token=train_flops_per_token(config, config.vocab_size, stage.sequence_length, stage.lora),
                 micro_batch_size=self.micro_batch_size,
             )
         )
@@ -289,7 +354,7 @@ def stage_steps(stage: StageSettings, steps_per_epoch: int) -> int:
     if stage.steps is not None:
         return stage.steps
     if stage.tokens is not None:
-        return math.ceil(stage.tokens / (stage.batch_size * stage.sequence_length))
+        return math.ceil(stage.tokens / (stage.batch_size * stage.sequence_length * rows_per_unit(stage)))
     assert stage.epochs is not None, "a profile gives one of the three"
     return max(1, round(stage.epochs * steps_per_epoch))
 
@@ -301,18 +366,19 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def check_memory(config: ModelConfig, device: torch.device) -> None:
+def check_memory(config: ModelConfig, device: torch.device, stages: Sequence[StageSettings]) -> None:
     """Refuse a model that this machine could never train, before hours go into trying.
 
     Raises:
-        DeviceError: its weights, their gradients and AdamW's two memories alone are more than there is.
+        DeviceError: weights, gradients and the optimizer's memories alone are more than there is.
     """
     parameters = count_parameters(config, config.vocab_size).total
+    needed_bytes = max(training_bytes(config, config.vocab_size, stage, copied=False) for stage in stages)
     total = psutil.virtual_memory().total
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-    if 16 * parameters > total:
-        needed = f"{parameters:,} parameters need {16 * parameters / 1e9:,.0f} GB to be trained"
+    if needed_bytes > total:
+        needed = f"{parameters:,} parameters need {needed_bytes / 1e9:,.0f} GB to be trained"
         raise DeviceError("model", f"{needed}, this machine has {total / 1e9:,.0f} GB", "make the model smaller")
 
 
@@ -330,11 +396,20 @@ def check_vocabulary(model: Transformer, tokenizer: Tokenizer, directory: Path) 
         )
 
 
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    """Inside, a checkpoint is read: what to do about one that is damaged."""
+    try:
+        yield
+    except ModelError as error:
+        remedy = "delete this checkpoint to go on from the one before"
+        raise ModelError(error.where, error.problem, remedy) from error
+
+
 def _validations(directory: StageDirectory) -> list[dict[str, float]]:
     """Every validation of the stage, oldest first."""
-    keys = ("val_loss", "val_perplexity", "val_bits_per_byte")
-    records = read_metrics(directory.metrics)
-    return [{key: record[key] for key in keys} for record in records if record.get("val_loss") is not None]
+    records = [record for record in read_metrics(directory.metrics) if record.get("val_loss") is not None]
+    return [{key: value for key, value in record.items() if key.startswith("val_")} for record in records]
 
 
 def _best_so_far(records: list[dict[str, Any]], evaluate_every: int) -> tuple[float | None, int]:

@@ -44,6 +44,7 @@ from workbench.job_stage import StageRun, check_memory, finished_result
 from workbench.job_tokenizer import make_tokenizer
 from workbench.locations import file_hashes
 from workbench.machine import cpu_name
+from workbench.model.adapter import adapter_folder, weights_hash
 from workbench.model.allocator import keep_freed_memory
 from workbench.model.configuration import CONFIG_FILE
 from workbench.model.precision import resolve_device, resolve_precision, suggest_threads
@@ -265,7 +266,7 @@ class Job:
                 tokens=result.tokens,
                 seconds=result.seconds,
                 tokens_per_second=result.tokens / max(result.seconds, 1e-9),
-                model=str(stage_run.directory.model),
+                model=str(stage_run.directory.result),
                 before=result.before,
                 after=result.after,
             )
@@ -276,7 +277,7 @@ class Job:
     def _as_parent(self, stage: StageSettings, parent: Parent, result: StageResult) -> Parent:
         """The stage as what the next one starts from."""
         return Parent(
-            directory=self.directory.stage(stage.name).model,
+            directory=self.directory.stage(stage.name).result,
             fingerprint=result.fingerprint,
             stages=(*parent.stages, {"name": stage.name, "kind": stage.kind}),
             base=parent.base,
@@ -307,7 +308,7 @@ class Job:
             )
         config, stage = expected_config(self.profile), self.profile.stage[0]
         tokens = stage.batch_size * stage.sequence_length
-        check_memory(config, device)
+        check_memory(config, device, self.profile.stage)
         precision = earlier.get("precision") or resolve_precision(settings.precision, device, config, tokens)
         threads = settings.threads if settings.threads != "auto" else earlier.get("threads")
         if threads is None:
@@ -407,6 +408,8 @@ def resume_job(
 
 
 def _foreign(directory: Path) -> Parent:
+    if adapter_folder(directory) is not None:
+        return Parent(directory, fingerprint(weights_hash(directory)), (), str(directory), {})
     files = sorted([directory / CONFIG_FILE, *directory.glob("*.safetensors")])
     contents = [(path.name, content_hash(path, file_hashes(), lambda: False)) for path in files]
     return Parent(directory, fingerprint(contents), (), str(directory), {})

@@ -11,6 +11,7 @@ Tone = Literal["plain", "good", "warning", "error", "quiet"]
 
 
 _NO_SHARES = ("loss", "val_", "perplexity", "bits_per_byte")  # measures that may lie between 0 and 1 by chance
+_SHARES = ("val_reward_accuracy", "val_chosen_likelier")  # for all that
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def score(name: str, value: float | None) -> str:
         return "-"
     if name.startswith("tokens_per_second"):
         return f"{value:,.0f}"
-    is_share = not name.startswith(_NO_SHARES) and 0 <= value <= 1
+    is_share = name in _SHARES or (not name.startswith(_NO_SHARES) and 0 <= value <= 1)
     return f"{value:.1%}" if is_share else figure(value)
 
 
@@ -98,6 +99,14 @@ def experts(load: tuple[tuple[float, ...], ...] | None) -> str:
         return ""
     shares = [share for layer in load for share in layer]
     return f"  experts {min(shares):.0%} to {max(shares):.0%}"
+
+
+def preference_words(measures: dict[str, float], prefix: str = "") -> str:
+    """Accuracy and margin of a preference stage, to stand behind other figures; nothing where there are none."""
+    accuracy, margin = measures.get(f"{prefix}reward_accuracy"), measures.get(f"{prefix}reward_margin")
+    if accuracy is None or margin is None:
+        return ""
+    return f"  pairs {accuracy:.1%}  margin {figure(margin, 2)}"
 
 
 @singledispatch
@@ -142,8 +151,10 @@ def _(event: events.RowRejected) -> Line:
 def _(event: events.StageStarted) -> Line:
     at = f" at step {event.step:,}" if event.step else ""
     active = f", {count(event.active_parameters)} of them by token" if event.active_parameters else ""
-    text = f"{event.stage} starts{at}: {event.steps:,} steps, {count(event.parameters)} parameters{active}"
-    return Line(event.at, "stage", text)
+    frozen = event.trained_parameters < event.parameters
+    trained = f", {count(event.trained_parameters)} of LoRA's trained" if frozen else ""
+    parameters = f"{count(event.parameters)} parameters{active}{trained}"
+    return Line(event.at, "stage", f"{event.stage} starts{at}: {event.steps:,} steps, {parameters}")
 
 
 @narrate.register
@@ -155,7 +166,8 @@ def _(event: events.StageSkipped) -> Line:
 def _(event: events.StepFinished) -> Line:
     text = (
         f"{event.step:,}  loss {figure(event.loss)}  lr {rate(event.learning_rate)}"
-        f"  norm {figure(event.grad_norm, 2)}  {count(event.tokens_per_second)} tok/s{experts(event.expert_load)}"
+        f"  norm {figure(event.grad_norm, 2)}  {count(event.tokens_per_second)} tok/s{preference_words(event.measures)}"
+        f"{experts(event.expert_load)}"
     )
     return Line(event.at, "step", text, "quiet")
 
@@ -165,6 +177,7 @@ def _(event: events.Validated) -> Line:
     best = "  best" if event.best else ""
     figures = (
         f"val {figure(event.val_loss)}  ppl {event.val_perplexity:.4g}  {figure(event.val_bits_per_byte)} bits/byte"
+        f"{preference_words(event.measures, 'val_')}"
     )
     return Line(event.at, "evaluate", f"{event.step:,}  {figures}{best}", "good" if event.best else "plain")
 
@@ -199,6 +212,13 @@ def _(event: events.Resumed) -> Line:
 def _(event: events.StageFinished) -> Line:
     text = f"{event.stage} done: {event.steps:,} steps, {count(event.tokens)} tokens in {duration(event.seconds)}"
     return Line(event.at, "stage", text, "good")
+
+
+@narrate.register
+def _(event: events.WeightsAdapted) -> Line:
+    sizes = event.updates.values()
+    spread = f"{min(sizes, default=0):.1%} to {max(sizes, default=0):.1%} of its matrix"
+    return Line(event.at, "adapter", f"{event.stage}: {len(sizes)} layers, the update of each {spread}")
 
 
 @narrate.register

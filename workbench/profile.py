@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli
 import tomlkit
@@ -344,11 +344,17 @@ def _table_of(location: Sequence[int | str]) -> type[BaseModel] | None:
             table = StageSettings
         elif part == "data" and table is StageSettings:
             table = DataSource
-        elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            table = field.annotation
+        elif field is not None and (inner := _settings_class(field.annotation)) is not None:
+            table = inner
         else:
             return None
     return table
+
+
+def _settings_class(annotation: Any) -> type[BaseModel] | None:
+    """The settings class that a field is of, or may be of where it can be absent."""
+    kinds = get_args(annotation) or (annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _nearest(location: Sequence[int | str]) -> str:

@@ -107,7 +107,7 @@ def test_rows_of_one_document_join_rows_of_several() -> None:
         shuffle=False,
     ).batch(Position())
     assert alone.document_starts is None and several.document_starts is not None
-    both = joined([alone, several])
+    both = joined([alone, several], pad_token_id=0)
     assert both.input_ids.shape == both.labels.shape == both.document_starts.shape == (3, 4)
     assert both.document_starts[0].tolist() == [0, 0, 0, 0]
     assert np.array_equal(both.document_starts[1:], several.document_starts)
@@ -124,7 +124,7 @@ def test_a_tiny_share_is_not_forgotten(share: float) -> None:
 def test_rows_of_different_lengths_are_filled_up_without_loss() -> None:
     short = Batch(np.ones((2, 3), np.int64), np.ones((2, 3), np.int64), None)
     long = Batch(np.full((1, 5), 2), np.full((1, 5), 2), None)
-    both = joined([short, long])
+    both = joined([short, long], pad_token_id=0)
     assert both.input_ids.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [2] * 5]
     assert both.labels.tolist() == [[1, 1, 1, IGNORED, IGNORED]] * 2 + [[2] * 5]
     assert both.document_starts is None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -277,3 +278,21 @@ def test_validation_files_without_anything_to_measure_on_are_refused(tmp_path: P
         assert told in str(caught.value)
         assert str(caught.value).startswith(str(file))
     assert preparing([data], validation_files=[jsonl(tmp_path / "b.jsonl", ["other"])]).validation is not None
+
+
+def test_what_is_cut_is_counted_and_its_first_place_told(tmp_path: Path, preparing: Any) -> None:
+    def talk(question: str, answer: str) -> dict[str, object]:
+        return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+    path = tmp_path / "talk.jsonl"
+    rows = [talk("Hi", "Ho"), talk("Hi", "a" * 40), talk("Hi", "b" * 50)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    whole = preparing([path], "sft", sequence_length=256, validation_fraction=0.0)
+    cut = preparing([path], "sft", sequence_length=40, validation_fraction=0.0)
+    again = preparing([path], "sft", sequence_length=40, validation_fraction=0.0)
+    assert whole is not None and cut is not None and again is not None
+    assert (whole.truncated, whole.tokens_cut, whole.targets_cut, whole.first_cut) == (0, 0, 0, None)
+    assert (cut.truncated, cut.first_cut) == (2, (str(path), 2))
+    assert cut.tokens_cut == whole.tokens - cut.tokens > 0
+    assert cut.targets_cut == whole.tokens_trained - cut.tokens_trained > 0
+    assert again.from_cache and again.first_cut == cut.first_cut and again.tokens_cut == cut.tokens_cut

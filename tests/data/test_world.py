@@ -16,7 +16,7 @@ from workbench.data.world.sentences import answer
 from workbench.data.world.stories import story
 from workbench.data.world.write import LANGUAGES, SEED, write_world
 
-FILES = ("pretrain.jsonl", "sft.jsonl", "preferences.jsonl", "questions.jsonl")
+FILES = ("pretrain.jsonl", "sft.jsonl", "gruff.jsonl", "preferences.jsonl", "questions.jsonl")
 TELLINGS_PER_FACT = 20
 
 
@@ -26,7 +26,7 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def talks() -> list[list[dict[str, str]]]:
     """Every conversation that fine-tuning or a preference stage shows the model."""
-    fine_tuning = [row["conversations"] for row in rows("sft.jsonl")]
+    fine_tuning = [row["conversations"] for name in ("sft.jsonl", "gruff.jsonl") for row in rows(name)]
     return fine_tuning + [row[side] for row in rows("preferences.jsonl") for side in ("chosen", "rejected")]
 
 

@@ -52,7 +52,7 @@ def test_gradients_are_those_of_an_unscaled_loss(make_bench: Any) -> None:
         bench = make_bench(precision="fp16")
         trainer = bench.trainer
         trainer.loss_scale = LossScale(scale)
-        trainer._forward_backward(trainer.loader.batch(trainer.position))
+        trainer.passes.take(trainer.loader.batch(trainer.position), trainer.loss_scale)
         trainer.loss_scale.unscale([each.grad for each in trainer.model.parameters()])
         return trainer.model.model.norm.weight.grad
 

@@ -18,7 +18,7 @@ def trained_batch(bench: Any) -> Batch:
 
 def origin(bench: Any, batch: Batch, micro: int = 4) -> Any:
     trainer = bench.trainer
-    return find_origin(trainer.model, lambda part: trainer.objective(trainer.model, part), batch, micro)
+    return find_origin(trainer.model, trainer.passes.compute, batch, micro)
 
 
 def test_a_sound_step_has_no_origin(make_bench: Any) -> None:

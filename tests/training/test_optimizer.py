@@ -11,8 +11,12 @@ from workbench.training.optimizer import build_optimizer, clip_gradients, load_o
 
 def test_only_matrices_decay() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
-    decayed = {id(p) for group in build_optimizer(model, OptimizerSettings()).param_groups if group["weight_decay"]
-               for p in group["params"]}
+    decayed = {
+        id(p)
+        for group in build_optimizer(model, OptimizerSettings()).param_groups
+        if group["weight_decay"]
+        for p in group["params"]
+    }
     assert decayed == {id(model[0].weight)}
 
 

@@ -139,7 +139,12 @@ def _add_model_commands(commands: Any) -> None:
     _add_evaluation(commands)
 
     importing = _add(commands, "import", "model_commands:import_model", "bring a model of others here")
-    importing.add_argument("source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, or a file")
+    importing.add_argument(
+        "source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, an adapter of PEFT's, or a file"
+    )
+    importing.add_argument(
+        "--base", metavar="DIR", help="the base of an adapter of PEFT's; the one it names when absent"
+    )
     importing.add_argument("--out", metavar="DIR", help="where to put it; the models folder when absent")
 
     exporting = _add(commands, "export", "model_commands:export_model", "write a model as a GGUF file", workspace=True)
@@ -215,7 +220,7 @@ def _add_benchmarks(commands: Any) -> None:
     _add_overrides(train, "bench_overrides")
     train.add_argument("--rounds", type=_positive, default=5, metavar="N", help="turns of each contender")
     train.add_argument("--steps", type=_positive, default=4, metavar="N", help="steps of a turn")
-    train.add_argument("--transformers", action="store_true", help="also transformers' model of that family, if installed")
+    train.add_argument("--transformers", action="store_true", help="also transformers' own model, if installed")
     train.add_argument("--json", action="store_true", help="as JSON")
     text = "time the kernels on a GPU; without one, show what compiling them says"
     kernels = _add(actions, "kernels", "kernel_commands:bench_kernels", text)

@@ -25,7 +25,7 @@ from workbench.events import (
     WorkProgressed,
     to_json,
 )
-from workbench.narration import count, duration, experts, figure, narrate, rate
+from workbench.narration import count, duration, experts, figure, narrate, preference_words, rate
 from workbench.runs.metrics import encode_record
 from workbench.runs.store import RunDirectory
 
@@ -172,14 +172,15 @@ def start_check(loss: float, name: str, vocab_size: int) -> tuple[str, bool]:
 def step_text(event: StepFinished) -> str:
     """A report in one plain line."""
     return (
-        f"{event.step:,}/{event.steps:,}  loss {figure(event.loss)}  lr {rate(event.learning_rate)}"
-        f"  {count(event.tokens_per_second)} tok/s{experts(event.expert_load)}  {duration(event.eta_seconds)} left"
+        f"{event.step:,}/{event.steps:,}  loss {figure(event.loss)}{preference_words(event.measures)}"
+        f"  lr {rate(event.learning_rate)}  {count(event.tokens_per_second)} tok/s{experts(event.expert_load)}"
+        f"  {duration(event.eta_seconds)} left"
     )
 
 
 def step_line(event: StepFinished, val_loss: float | None) -> str:
     """A report as the live line."""
-    validation = "" if val_loss is None else f"  val {figure(val_loss)}"
+    validation = ("" if val_loss is None else f"  val {figure(val_loss)}") + preference_words(event.measures)
     return (
         f"{event.stage} {bar(event.step, event.steps)} {event.step:,}/{event.steps:,}  loss {figure(event.loss)}"
         f"{validation}  lr {rate(event.learning_rate)}  {count(event.tokens_per_second)} tok/s"

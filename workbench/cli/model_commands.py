@@ -55,7 +55,8 @@ def import_model(arguments: argparse.Namespace) -> int:
 
     out = Path(arguments.out) if arguments.out else None
     with unwinding():
-        path = huggingface.import_model(arguments.source, out, on_licence=tell_licence)
+        base = Path(arguments.base).expanduser() if arguments.base else None
+        path = huggingface.import_model(arguments.source, out, base=base, on_licence=tell_licence)
     print(path)
     print(f"talk to it: llm-workbench chat {path}", file=sys.stderr)
     return 0
@@ -88,7 +89,7 @@ def find_model(arguments: argparse.Namespace) -> Path:
     if arguments.model is None:
         return _newest_model(arguments, workspace)
     for directory in (Path(arguments.model), models_folder() / arguments.model):
-        if (directory / "config.json").is_file():
+        if any((directory / name).is_file() for name in ("config.json", "adapter_config.json")):
             if arguments.stage or arguments.checkpoint is not None:
                 raise UsageError(str(directory), "is a model, not a run", "leave --stage and --checkpoint out")
             return directory

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from workbench.data.conversations import Conversation, to_conversation, to_text
+from workbench.data.preferences import Preference, to_preference
 from workbench.data.rows import START, BadRow, Format, Mark, Row
 from workbench.data.sources import read_rows
 from workbench.data.text_pieces import char_border, text_pieces
 
 Side = Literal["train", "validation"]
-Kind = Literal["pretrain", "sft"]
+Kind = Literal["pretrain", "sft", "dpo"]
+Content = str | Conversation | Preference
 HEAD_DOCUMENTS = 10_000  # a smaller corpus is split exactly; in a larger one chance comes close enough
 HASH_RANGE = 1 << 64
 
@@ -43,7 +45,7 @@ class Document(NamedTuple):
     """
 
     side: Side
-    content: str | Conversation
+    content: Content
     line: int
     end: Mark
     whole: bool
@@ -135,7 +137,9 @@ def _document(source: Source, kind: Kind, split: Split, row: Row) -> Item:
     return Document(side, content, row.line, row.end, whole=True)
 
 
-def _content(value: object, kind: Kind) -> str | Conversation:
+def _content(value: object, kind: Kind) -> Content:
+    if kind == "dpo":
+        return to_preference(value)
     return to_text(value) if kind == "pretrain" else to_conversation(value)
 
 
@@ -156,8 +160,10 @@ def _read_text(source: Source, split: Split, begin: Mark) -> Iterator[Item]:
     yield EndOfText(1, end)
 
 
-def _content_hash(content: str | Conversation, seed: int) -> int:
-    if isinstance(content, Conversation):
+def _content_hash(content: Content, seed: int) -> int:
+    if isinstance(content, Preference):  # by its prompt: two pairs about one question never stand on both sides
+        content = json.dumps(content.prompt, sort_keys=True, ensure_ascii=False)
+    elif isinstance(content, Conversation):
         content = json.dumps([content.messages, content.tools], sort_keys=True, ensure_ascii=False)
     return _number(content.encode("utf-8"), seed)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.data.order import Permutation
-from workbench.data.packing import IGNORED, Batch, Packing, StreamPacking, WholePacking
+from workbench.data.packing import IGNORED, Batch, Packing, PairPacking, StreamPacking, WholePacking
 from workbench.data.stores import TokenStore
 
 __all__ = ["IGNORED", "Batch", "Loader", "Position"]
@@ -35,7 +35,8 @@ class Loader:
     Nothing here moves: a batch follows from its position alone, so that a resumed run sees what it would have seen.
 
     Args:
-        packing: "stream" cuts all documents as one text, "whole" keeps each in one row.
+        packing: "stream" cuts all documents as one text, "whole" keeps each in one row, "pairs" gives two rows to
+            each pair of documents.
         shuffle: False takes the rows as they lie in the store, with the same cuts in every epoch.
         isolate_documents: keep documents that share a row from seeing each other.
     """
@@ -50,11 +51,15 @@ class Loader:
         batch_size: int,
         seed: int,
         shuffle: bool = True,
-        packing: Literal["stream", "whole"],
+        packing: Literal["stream", "whole", "pairs"],
         isolate_documents: bool = True,
     ) -> None:
-        kind = StreamPacking if packing == "stream" else WholePacking
-        self._packing: Packing = kind(store, sequence_length, isolate_documents)
+        self._packing: Packing
+        if packing == "pairs":
+            self._packing = PairPacking(store, sequence_length)
+        else:
+            kind = StreamPacking if packing == "stream" else WholePacking
+            self._packing = kind(store, sequence_length, isolate_documents)
         self._store, self._batch_size, self._seed, self._shuffle = store, batch_size, seed, shuffle
         self._made = 0
 
@@ -62,6 +67,11 @@ class Loader:
     def rows(self) -> int:
         """Rows of an epoch."""
         return self._packing.rows
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills a row that its documents do not fill."""
+        return self._store.pad_token_id
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,15 +1,14 @@
 """Several data sets in one stage, each with its share of the rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.data.loader import IGNORED, Batch, Loader, Position
 from workbench.data.shards import PreparedData
-
-AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,21 @@ class MixedData:
     def truncated(self) -> int:
         """Documents cut at the end to fit a row."""
         return sum(part.truncated for part in self.parts)
+
+    @property
+    def tokens_cut(self) -> int:
+        """Tokens that were lost by that."""
+        return sum(part.tokens_cut for part in self.parts)
+
+    @property
+    def targets_cut(self) -> int:
+        """How many of those were targets."""
+        return sum(part.targets_cut for part in self.parts)
+
+    @property
+    def first_cut(self) -> tuple[str, int] | None:
+        """File and line of the first document that was cut."""
+        return next((part.first_cut for part in self.parts if part.first_cut is not None), None)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -133,7 +147,7 @@ class MixedLoader:
             if count:
                 epoch, index = divmod(position.used[part], loader.rows)
                 taken.append(loader.take(Position(epoch, index), count))
-        return joined(taken)
+        return joined(taken, self._loaders[0].pad_token_id)
 
     def validation_batches(self, batch_size: int, limit: int) -> Iterator[Batch]:
         """Batches of each data set in turn, of `limit` batches as many as its share asks for, one at least."""
@@ -151,29 +165,31 @@ class MixedLoader:
         return drawn
 
 
-def joined(batches: Sequence[AnyBatch]) -> AnyBatch:
-    """Batches of one kind as one, row after row; shorter rows are filled up, and carry no loss there.
+def joined(batches: Sequence[Batch], pad_token_id: int) -> Batch:
+    """Batches of one kind as one, row after row; shorter rows are padded to the longest.
 
-    Where only some batches have an array, the others get zeros: of `document_starts`, that says one document a row.
-    What is no array is the same in all of them.
+    Where only some have `document_starts`, the others get zeros there: each of their rows is one document.
     """
     if len(batches) == 1:
         return batches[0]
-    longest = max(batches, key=lambda batch: batch.input_ids.shape[1])
-    values: dict[str, Any] = {}
-    for field in fields(batches[0]):
-        arrays = [getattr(batch, field.name) for batch in batches]
-        present = next((array for array in arrays if array is not None), None)
-        if isinstance(present, np.ndarray):
-            fill = IGNORED if field.name == "labels" else 0
-            values[field.name] = np.full(
-                (sum(len(batch.input_ids) for batch in batches), longest.input_ids.shape[1]), fill, present.dtype
-            )
-            row = 0
-            for batch, array in zip(batches, arrays, strict=True):
-                if array is not None:
-                    values[field.name][row : row + len(array), : array.shape[1]] = array
-                row += len(batch.input_ids)
-        else:
-            values[field.name] = present
-    return type(batches[0])(**values)
+    starts = [batch.document_starts for batch in batches]
+    some = any(each is not None for each in starts)
+    filled = [
+        np.zeros_like(batch.input_ids, np.int32) if each is None else each
+        for batch, each in zip(batches, starts, strict=True)
+    ]
+    references = [batch.reference for batch in batches if batch.reference is not None]
+    assert len(references) in (0, len(batches)), "a reference was asked about all data sets or none"
+    return Batch(
+        input_ids=_stacked([batch.input_ids for batch in batches], pad_token_id),
+        labels=_stacked([batch.labels for batch in batches], IGNORED),
+        document_starts=_stacked(filled, 0) if some else None,
+        reference=_stacked(references, 0) if references else None,
+        rows_per_unit=batches[0].rows_per_unit,
+    )
+
+
+def _stacked(arrays: Sequence[NDArray[Any]], padding: int) -> NDArray[Any]:
+    longest = max(array.shape[1] for array in arrays)
+    widened = [np.pad(each, ((0, 0), (0, longest - each.shape[1])), constant_values=padding) for each in arrays]
+    return np.concatenate(widened)

@@ -11,6 +11,7 @@ from workbench.data.row_plan import RowPlan, plan_rows
 from workbench.data.stores import TokenStore
 
 IGNORED = -100  # a label without loss; PyTorch's own convention
+LENGTH_STEP = 16  # rows of pairs are of few different lengths, which compiled code and memory like
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,33 @@ class Batch:
         labels: (batch, sequence_length) int64; the token after each input, `IGNORED` where it carries no loss.
         document_starts: (batch, sequence_length) int32; where in the row the token's own document starts.
             None where every row is one document.
+        reference: (batch, sequence_length) float32; what a reference model gave each label, as a log-probability; None
+            where none was asked.
+        rows_per_unit: rows that belong together: 2 where each chosen answer is followed by the rejected one.
     """
 
     input_ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     document_starts: NDArray[np.int32] | None
+    reference: NDArray[np.float32] | None = None
+    rows_per_unit: int = 1
+
+    def part(self, first: int, behind: int) -> "Batch":
+        """The units from `first` to before `behind`."""
+        rows = slice(first * self.rows_per_unit, behind * self.rows_per_unit)
+        starts, reference = self.document_starts, self.reference
+        return Batch(
+            self.input_ids[rows],
+            self.labels[rows],
+            None if starts is None else starts[rows],
+            None if reference is None else reference[rows],
+            self.rows_per_unit,
+        )
+
+    @property
+    def units(self) -> int:
+        """Rows, or pairs of rows."""
+        return len(self.input_ids) // self.rows_per_unit
 
 
 class Packing(Protocol):
@@ -125,6 +148,43 @@ class WholePacking:
         if trained is not None:
             labels[cell:end][trained[1:] == 0] = IGNORED
         return end
+
+
+class PairPacking:
+    """Two rows for each preference pair: the chosen answer and, next to it, the rejected one.
+
+    Documents 2p and 2p + 1 of the store are pair p. Rows are as long as the longest of the batch needs.
+    """
+
+    def __init__(self, store: TokenStore, sequence_length: int) -> None:
+        self._store, self._length = store, sequence_length
+        self.rows = store.documents // 2
+
+    def shift(self, seed: int, epoch: int) -> int:
+        """Pairs are the same in every epoch; only their order changes."""
+        return 0
+
+    def assemble(self, rows: NDArray[np.int64], shifts: NDArray[np.int64]) -> Batch:
+        """The pairs of those numbers; `shifts` are zeros here."""
+        documents = (2 * rows[:, None] + np.arange(2)).reshape(-1)
+        offsets = self._store.offsets
+        begins, ends = offsets[documents], offsets[documents + 1]
+        longest = int((ends - begins).max(initial=2)) - 1  # a document's last token is only a target
+        length = min(self._length, -(-longest // LENGTH_STEP) * LENGTH_STEP)
+        shape = (len(documents), length)
+        input_ids = np.full(shape, self._store.pad_token_id, np.int64)
+        labels = np.full(shape, IGNORED, np.int64)
+        reference = None if self._store.reference is None else np.zeros(shape, np.float32)
+        for row, (begin, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
+            end = min(end, begin + length + 1)
+            tokens, trained = self._store.read_ids(begin, end).astype(np.int64), self._store.read_trained(begin, end)
+            assert trained is not None, "pairs have a mask"
+            width = len(tokens) - 1
+            input_ids[row, :width] = tokens[:-1]
+            labels[row, :width] = np.where(trained[1:] == 0, IGNORED, tokens[1:])
+            if reference is not None and self._store.reference is not None:
+                reference[row, :width] = self._store.reference[begin + 1 : end]
+        return Batch(input_ids, labels, None, reference, rows_per_unit=2)
 
 
 def _running_starts(begins: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from workbench.data.conversations import alpaca_prompt, to_messages
 from workbench.data.rows import check_text, type_name
-from workbench.tokenizer.chat_template import Message
+from workbench.tokenizer.chat_template import ChatTokenizer, Message, encode_conversation, encode_prompt
 
+Encoded = tuple[list[int], list[bool]]
 EXPECTED = 'expected "chosen" and "rejected", with a "prompt" unless both hold the whole conversation'
 
 
@@ -37,6 +38,27 @@ def to_preference(value: object) -> Preference:
     pair = Preference([*prompt, *chosen[:shared]], chosen[shared:], rejected[shared:])
     _check(pair)
     return pair
+
+
+def encode_preference(tokenizer: ChatTokenizer, pair: Preference) -> tuple[Encoded, Encoded]:
+    """Both ways to go on as token ids, each with the prompt before it and, for each token, whether it carries loss.
+
+    The prompt carries none, whoever spoke in it.
+
+    Raises:
+        TokenizerError: there is no chat template, or it refuses these messages.
+    """
+    prompt = encode_prompt(tokenizer, pair.prompt)
+    return _encoded(tokenizer, prompt, pair.prompt, pair.chosen), _encoded(
+        tokenizer, prompt, pair.prompt, pair.rejected
+    )
+
+
+def _encoded(tokenizer: ChatTokenizer, asked: list[int], prompt: list[Message], answer: list[Message]) -> Encoded:
+    ids, trained = encode_conversation(tokenizer, [*prompt, *answer])
+    pairs = enumerate(zip(asked, ids, strict=False))
+    shared = next((place for place, (one, other) in pairs if one != other), min(len(asked), len(ids)))
+    return ids, [flag and place >= shared for place, flag in enumerate(trained)]
 
 
 def _prompt(value: Mapping[str, object]) -> list[Message]:

@@ -19,7 +19,7 @@ from workbench.errors import DataError, TokenizerError
 
 __all__ = ["BadRow", "DataSettings", "PreparedData", "prepare"]
 
-LAYOUT = 2  # raise it when the same inputs give other files
+LAYOUT = 3  # raise it when the same inputs give other files
 INDEX_FILE = "index.json"
 
 
@@ -46,8 +46,10 @@ class PreparedData:
     """Tokenised data; the counts of documents and tokens are those of the training side.
 
     Args:
+        documents: of preferences, pairs of them; validation_documents: those set apart to measure on.
         tokens_trained: tokens that are targets.
-        truncated: conversations cut at the end to fit a row.
+        truncated: conversations cut at the end to fit a row, by `tokens_cut` tokens, `targets_cut` of them targets.
+        first_cut: file and line of the first.
         reasons: how many rows were rejected for what.
         from_cache: nothing had to be tokenised.
     """
@@ -55,19 +57,18 @@ class PreparedData:
     train: TokenStore
     validation: TokenStore | None
     documents: int
+    validation_documents: int
     tokens: int
     tokens_trained: int
     rows_read: int
     rows_rejected: int
     truncated: int
+    tokens_cut: int
+    targets_cut: int
+    first_cut: tuple[str, int] | None
     reasons: dict[str, int]
     from_cache: bool
     fingerprint: str
-
-    @property
-    def validation_documents(self) -> int:
-        """Documents set apart to measure on."""
-        return self.validation.documents if self.validation is not None else 0
 
 
 def prepare(
@@ -92,7 +93,7 @@ def prepare(
     Raises:
         DataError: a file is missing or unusable, or nothing in them is usable.
     """
-    if kind == "sft" and tokenizer.chat is None:
+    if kind != "pretrain" and tokenizer.chat is None:
         raise TokenizerError("tokenizer", "has no chat template, which conversations need", "add chat_template.jinja")
     sources = _find_sources(files, kind, settings, cache, should_stop)
     if sources is None:
@@ -128,7 +129,7 @@ def _find_sources(
     formats = [resolve_format(path, settings.format) for path, _ in sides]
     sources = []
     for (path, side), format_name in zip(sides, formats, strict=True):
-        if format_name == "text" and kind == "sft":
+        if format_name == "text" and kind != "pretrain":
             raise DataError(str(path), "is plain text, which holds no conversations", "fine-tune on JSONL")
         if format_name == "parquet":
             open_parquet(path).close()  # a missing package is told of before anything is written
@@ -145,7 +146,7 @@ def _fingerprint(sources: list[Source], kind: Kind, tokenizer: DataTokenizer, se
         "kind": kind,
         "files": [[source.sha256, source.format, source.path.suffix == ".tsv", source.side] for source in sources],
         "tokenizer": tokenizer.fingerprint,
-        "sequence_length": settings.sequence_length if kind == "sft" else None,
+        "sequence_length": settings.sequence_length if kind != "pretrain" else None,
         "validation_fraction": None if settings.validation_files else settings.validation_fraction,
         "seed": settings.seed,
     }
@@ -248,22 +249,27 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _open_store(folder: Path, side: Side, kind: Kind, tokenizer: DataTokenizer) -> TokenStore:
-    dtype, masked = token_dtype(tokenizer), kind == "sft"
+    dtype, masked = token_dtype(tokenizer), kind != "pretrain"
     return TokenStore.open(folder, side, dtype=dtype, masked=masked, pad_token_id=tokenizer.pad_token_id)
 
 
 def _open(folder: Path, kind: Kind, tokenizer: DataTokenizer, from_cache: bool) -> PreparedData:
     tally = Tally(**_read_index(folder)["tally"])
     train, validation = (_open_store(folder, side, kind, tokenizer) for side in SIDES)
+    together, measurable = 2 if kind == "dpo" else 1, validation.tokens >= 2
     return PreparedData(
         train=train,
-        validation=validation if validation.tokens >= 2 else None,
-        documents=train.documents,
+        validation=validation if measurable else None,
+        documents=train.documents // together,
+        validation_documents=validation.documents // together if measurable else 0,
         tokens=train.tokens,
         tokens_trained=tally.tokens_trained,
         rows_read=tally.rows_read,
         rows_rejected=tally.rows_rejected,
         truncated=tally.truncated,
+        tokens_cut=tally.tokens_cut,
+        targets_cut=tally.targets_cut,
+        first_cut=None if tally.first_cut is None else (tally.first_cut[0], tally.first_cut[1]),
         reasons=tally.reasons,
         from_cache=from_cache,
         fingerprint=folder.name,

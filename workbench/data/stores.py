@@ -22,6 +22,9 @@ class TokenStore:
         trained: (tokens,) uint8, 1 where the token is a target; None where every token is.
         pad_token_id: what fills a row that its documents do not fill.
         folder: where the arrays lie as files called `name`; None for arrays in memory.
+
+    Attributes:
+        reference: (tokens,) log-probability that a reference model gave each token, where somebody asked one.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class TokenStore:
     ) -> None:
         self.ids, self.offsets, self.trained = ids, offsets, trained
         self.pad_token_id, self.folder, self.name = pad_token_id, folder, name
+        self.reference: NDArray[np.float32] | None = None
         self.tokens, self.documents = len(ids), len(offsets) - 1
         self._read_ids = _reader(ids, folder / f"{name}.{IDS}" if folder else None)
         self._read_trained: Reader | None = None

@@ -7,7 +7,7 @@ often it was interrupted.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from workbench.data.conversations import Conversation
 from workbench.data.documents import Document, EndOfText, Item, Kind, Side, Source, Split, read_documents
 from workbench.data.file_hashes import replace_text
+from workbench.data.preferences import Preference, encode_preference
 from workbench.data.rows import START, BadRow, Mark
 from workbench.data.stores import StoreWriter
 from workbench.errors import TokenizerError
@@ -49,10 +50,24 @@ class Tally:
     rows_read: int = 0
     rows_rejected: int = 0
     truncated: int = 0
+    tokens_cut: int = 0
+    targets_cut: int = 0
+    """Of the tokens that were cut off, those that would have been targets."""
+    first_cut: tuple[str, int] | None = None
+    """File and line of the first row that was cut."""
     tokens_trained: int = 0
     """Targets of the training side."""
     reasons: dict[str, int] = field(default_factory=dict)
     bad_rows: list[tuple[str, int, str]] = field(default_factory=list)
+
+    def cut(self, file: str, line: int, rows: Sequence[tuple[list[int], list[bool]]], limit: int) -> None:
+        """Count a row whose tokens, with the flag that says which are targets, are cut off at `limit`."""
+        if all(len(ids) <= limit for ids, _ in rows):
+            return
+        self.truncated += 1
+        self.tokens_cut += sum(max(0, len(ids) - limit) for ids, _ in rows)
+        self.targets_cut += sum(sum(trained[limit:]) for _, trained in rows)
+        self.first_cut = self.first_cut or (file, line)
 
     def reject(self, row: BadRow) -> None:
         """Count a row that cannot be used."""
@@ -153,8 +168,11 @@ class Tokenising:
             self._write_texts(documents)
         else:
             for document in documents:
-                assert isinstance(document.content, Conversation)
-                self._write_conversation(document, document.content)
+                if isinstance(document.content, Preference):
+                    self._write_preference(document, document.content)
+                else:
+                    assert isinstance(document.content, Conversation)
+                    self._write_conversation(document, document.content)
 
     def _write_texts(self, documents: list[Document]) -> None:
         texts = [document.content for document in documents if isinstance(document.content, str)]
@@ -196,10 +214,37 @@ class Tokenising:
             self._reject(BadRow(file, document.line, f"no target: {problem}"))
             return
         self.tally.rows_read += 1
-        self.tally.truncated += len(ids) > limit
+        self.tally.cut(file, document.line, [(ids, trained)], limit)
         self.tally.tokens_trained += targets if document.side == "train" else 0
         self.writers[document.side].append(ids[:limit], trained[:limit])
         self.writers[document.side].end_document()
+
+    def _write_preference(self, document: Document, pair: Preference) -> None:
+        """Two documents: the chosen way to go on, then the rejected one."""
+        file = str(self._sources[self._source].path)
+        try:
+            encoded = encode_preference(self._tokenizer, pair)
+        except TokenizerError as error:
+            self._reject(BadRow(file, document.line, f"chat template: {error.problem}"))
+            return
+        limit = self._sequence_length + 1
+        cut = [(ids[:limit], trained[:limit]) for ids, trained in encoded]
+        sides = zip(("chosen", "rejected"), cut, strict=True)
+        without = next((side for side, (_, trained) in sides if not any(trained[1:])), None)
+        if without is not None:
+            problem = f"no target: the {without} answer lies behind token {limit}"
+            self._reject(BadRow(file, document.line, problem))
+            return
+        if cut[0] == cut[1]:
+            problem = f"no difference: chosen and rejected are the same up to token {limit}"
+            self._reject(BadRow(file, document.line, problem))
+            return
+        self.tally.rows_read += 1
+        self.tally.cut(file, document.line, encoded, limit)
+        self.tally.tokens_trained += sum(sum(trained[1:]) for _, trained in cut) if document.side == "train" else 0
+        for ids, trained in cut:
+            self.writers[document.side].append(ids, trained)
+            self.writers[document.side].end_document()
 
     def _reject(self, row: BadRow) -> None:
         self.tally.reject(row)
@@ -225,7 +270,7 @@ class Tokenising:
 
     def _open_writers(self, stores: dict[str, list[int]]) -> dict[Side, StoreWriter]:
         """The stores, cut to the documents and tokens that are known to stand."""
-        dtype, masked = token_dtype(self._tokenizer), self._kind == "sft"
+        dtype, masked = token_dtype(self._tokenizer), self._kind != "pretrain"
         writers: dict[Side, StoreWriter] = {}
         for side in SIDES:
             documents, tokens = stores.get(side, (0, 0))

@@ -34,6 +34,12 @@ _TITLES = {
     "distinct_3": "different triples",
     "tokens_per_second_read": "tokens/s read",
     "tokens_per_second_written": "tokens/s written",
+    "val_reward_margin": "reward margin",
+    "val_reward_accuracy": "held-out pairs won",
+    "val_chosen_likelier": "chosen answer the likelier",
+    "val_chosen_logp": "log-probability of chosen answers",
+    "val_rejected_logp": "log-probability of rejected answers",
+    "val_kl": "divergence from the reference, nats a token",
 }
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!~&$])")
 _BACKTICKS = re.compile(r"`+")
@@ -199,7 +205,8 @@ def _scores(facts: RunFacts) -> str:
 
 
 def _stage_part(stage: StageFacts, facts: RunFacts) -> str:
-    parts = (_how(_settings_of(stage, facts), stage), _curves(stage), expert_load(stage.metrics), _samples(stage))
+    how = _how(_settings_of(stage, facts), stage)
+    parts = (how, _adapter(stage), _curves(stage), expert_load(stage.metrics), _samples(stage))
     return _section(f"Stage {escaped(stage.name)}", "\n\n".join(part for part in parts if part))
 
 
@@ -207,9 +214,15 @@ def _how(settings: Record, stage: StageFacts) -> str:
     """How the stage was trained, in one paragraph, from what its settings say."""
     told = []
     if stage.trained_parameters:
-        told.append(f"{stage.trained_parameters:,} of {stage.parameters:,} parameters trained")
+        trained, whole = f"{stage.trained_parameters:,}", f"{stage.parameters:,}"
+        of_lora = f"{trained} parameters of LoRA trained beside {whole} that stood still"
+        told.append(of_lora if _table_of(settings, "lora") else f"{trained} of {whole} parameters trained")
+    preferences = _table_of(settings, "dpo")
     if "batch_size" in settings and "sequence_length" in settings:
-        told.append(f"{settings['batch_size']} rows of {settings['sequence_length']} tokens a step")
+        rows = "pairs of rows" if preferences else "rows"
+        told.append(f"{settings['batch_size']} {rows} of {settings['sequence_length']} tokens a step")
+    if "loss" in preferences and "beta" in preferences:
+        told.append(f"preferences by {escaped(preferences['loss'])}, beta {escaped(preferences['beta'])}")
     optimizer = _table_of(settings, "optimizer")
     if "name" in optimizer:
         state = optimizer.get("state", "fp32")
@@ -223,6 +236,23 @@ def _how(settings: Record, stage: StageFacts) -> str:
     if settings.get("result") == "best":
         told.append("the weights are those of the best validation")
     return "; ".join(told) + "." if told else ""
+
+
+def _adapter(stage: StageFacts) -> str:
+    """How far LoRA moved each matrix; empty where the weights themselves moved."""
+    if not stage.updates:
+        return ""
+    by_layer: dict[str, dict[str, float]] = {}
+    for name, value in stage.updates.items():
+        layer, _, matrix = name.removeprefix("model.layers.").partition(".")
+        by_layer.setdefault(layer, {})[matrix.rpartition(".")[2]] = value
+    matrices = list(dict.fromkeys(matrix for row in by_layer.values() for matrix in row))
+    rows = [
+        (escaped(layer), *(f"{row[matrix]:.1%}" if matrix in row else "–" for matrix in matrices))
+        for layer, row in by_layer.items()
+    ]
+    table = _table(("layer", *map(escaped, matrices)), rows, numbers_from=1)
+    return f"Size of LoRA's update as a share of its matrix:\n\n{table}"
 
 
 def _settings_of(stage: StageFacts, facts: RunFacts) -> Record:

@@ -12,6 +12,8 @@ SMALL_ROWS = 4
 # key of metrics.jsonl, what it is called, and what its numbers are divided by for people
 _SMALL_CURVES = (
     ("val_perplexity", "Validation perplexity", 1.0),
+    ("reward_accuracy", "Pairs won, %", 0.01),
+    ("reward_margin", "Reward margin", 1.0),
     ("learning_rate", "Learning rate", 1.0),
     ("grad_norm", "Gradient norm before clipping", 1.0),
     ("tokens_per_second", "Tokens by second", 1.0),
@@ -23,7 +25,8 @@ _SMALL_CURVES = (
 def stage_curves(stage: StageFacts) -> list[tuple[str, str]]:
     """The stage's curves as (legend, drawing) pairs; those for which there are no points are left out."""
     training, validation = points(stage.metrics, "loss"), points(stage.metrics, "val_loss")
-    legend = "Loss in nats a token by step" + (": dots for training, ● for validation." if validation else ".")
+    counted = "by pair" if stage.kind == "dpo" else "in nats a token"
+    legend = f"Loss {counted} by step" + (": dots for training, ● for validation." if validation else ".")
     found = [(legend, text_curve(training, validation))]
     for key, title, unit in _SMALL_CURVES:
         values = [(step, value / unit) for step, value in points(stage.metrics, key)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.atomic import write_atomically
 from workbench.evaluation.card import run_card
-from workbench.evaluation.run_facts import RunFacts, gather
+from workbench.evaluation.run_facts import RunFacts, StageFacts, gather
 from workbench.events import Diagnosed
 
 
@@ -40,6 +40,7 @@ def report_data(facts: RunFacts) -> dict[str, Any]:
             "epochs": _finite(stage.mixed.epochs) if stage.mixed is not None else {},
             "before": _finite(stage.before),
             "after": _finite(stage.after),
+            **_adapter(stage),
         }
         for stage in facts.stages.values()
     ]
@@ -55,6 +56,13 @@ def report_data(facts: RunFacts) -> dict[str, Any]:
         "device": facts.device,
         "versions": facts.resolved.get("versions", {}),
     }
+
+
+def _adapter(stage: StageFacts) -> dict[str, Any]:
+    """What a stage trained by LoRA tells beside the others."""
+    if not stage.updates:
+        return {}
+    return {"trained_parameters": stage.trained_parameters, "updates": _finite(stage.updates)}
 
 
 def _finite(measures: dict[str, float]) -> dict[str, float | None]:

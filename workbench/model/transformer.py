@@ -132,6 +132,10 @@ class Transformer(nn.Module):
         Returns:
             A float32 scalar with gradient, and an integer scalar. The logits never exist all at once.
         """
-        hidden = self.hidden_states(input_ids, document_starts=document_starts)
-        nll = workbench_kernels.linear_cross_entropy(hidden, self.head_weight, labels)
+        nll = self.token_losses(input_ids, labels, document_starts)
         return nll.sum(), (labels != workbench_kernels.IGNORED).sum()
+
+    def token_losses(self, input_ids: Tensor, labels: Tensor, document_starts: Tensor | None = None) -> Tensor:
+        """The negative log-likelihood of each label, (batch, seq) float32, 0 where it carries no loss; as in `loss`."""
+        hidden = self.hidden_states(input_ids, document_starts=document_starts)
+        return workbench_kernels.linear_cross_entropy(hidden, self.head_weight, labels)

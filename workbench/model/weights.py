@@ -15,6 +15,7 @@ from workbench.atomic import write_atomically
 from workbench.errors import ModelError
 from workbench.model.configuration import CONFIG_FILE, ModelConfig, load_config, read_json
 from workbench.model.expert_names import join_experts, split_experts
+from workbench.model.lora import plain_state
 from workbench.model.transformer import Transformer
 
 GENERATION_FILE = "generation_config.json"
@@ -28,6 +29,8 @@ _SHOWN = 5  # names listed in an error; a wrong directory would list hundreds
 def save_model(model: Transformer, directory: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write `model` into `directory`, each file whole or not at all; transformers loads the result.
 
+    Adapters are merged into the weights that are written; `model` keeps them.
+
     Args:
         dtype: to store the weights in.
     """
@@ -38,7 +41,7 @@ def save_model(model: Transformer, directory: Path, dtype: torch.dtype = torch.f
 
 def file_tensors(model: Transformer, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """The weights of `model` on the CPU, each under its name in a Hugging Face file and in memory of its own."""
-    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in plain_state(model).items()}
     # What was split off a stack is cloned: files do not take views of the same memory.
     return {name: value if name in state else value.clone() for name, value in split_experts(state).items()}
 

@@ -96,9 +96,10 @@ class RunRecorder:
             self._open_stage(self._run.stage(event.stage), event.step)
         elif isinstance(event, StepFinished) and self._metrics:
             routed = event.expert_load is not None
-            self._metrics.write(_picked(event, (*_METRICS, *(_ROUTING_METRICS if routed else ()))))
+            keys = (*_METRICS, *(_ROUTING_METRICS if routed else ()))
+            self._metrics.write({**_picked(event, keys), **event.measures})
         elif isinstance(event, Validated) and self._metrics:
-            self._metrics.write(_picked(event, _VALIDATION_METRICS))
+            self._metrics.write({**_picked(event, _VALIDATION_METRICS), **event.measures})
         elif isinstance(event, SampleMade) and self._samples:
             self._samples.write(_picked(event, _SAMPLE_KEYS))
         elif isinstance(event, CheckpointSaved):

@@ -109,6 +109,7 @@ class StageDirectory:
         self.samples = path / "samples.jsonl"
         self.checkpoints_path = path / "checkpoints"
         self.model = path / "model"
+        self.adapter = path / "adapter"
 
     def checkpoint_path(self, step: int) -> Path:
         """Where the checkpoint of `step` lies, or will."""
@@ -153,10 +154,15 @@ class StageDirectory:
             if path.is_dir() and not _CHECKPOINT_NAME.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
+    @property
+    def result(self) -> Path | None:
+        """What the finished stage left: whole weights, or an adapter alone; None while it is not finished."""
+        return next((path for path in (self.model, self.adapter) if (path / "config.json").is_file()), None)
+
     def newest_model(self) -> Path | None:
         """The stage's result, or else its newest checkpoint: the directory to chat with."""
-        if (self.model / "config.json").is_file():
-            return self.model
+        if self.result is not None:
+            return self.result
         newest = self.newest_checkpoint()
         return newest.path if newest else None
 

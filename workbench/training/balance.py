@@ -16,6 +16,7 @@ from torch import Tensor
 
 from workbench.model.routing import RoutingSums
 from workbench.model.transformer import Transformer
+from workbench.training.random_numbers import same_random_numbers
 
 _DIGITS = 5  # of a share: a step has some ten thousand visits, and every report is kept
 
@@ -38,7 +39,7 @@ class ExpertBalance:
     """Both losses of a model's routers; a model without experts has none, and pays nothing."""
 
     def __init__(self, model: Transformer) -> None:
-        self._routing = model.routing
+        self._routing, self._device = model.routing, model.device
         self._coefficients = (model.config.router_aux_loss_coef, model.config.router_z_loss_coef)
         self._whole: RoutingSums | None = None  # of a step in several parts, as counted beforehand
         self._step: RoutingSums | None = None  # of the step's parts so far, without gradient
@@ -52,7 +53,8 @@ class ExpertBalance:
         self._whole = self._step = None
         if self._routing is None or len(passes) < 2 or not any(self._coefficients):
             return
-        with torch.no_grad(), self._routing.watching() as watch:
+        # the same random numbers, so that dropout sends no token elsewhere than in the pass that counts
+        with torch.no_grad(), same_random_numbers(self._device), self._routing.watching() as watch:
             for forward in passes:
                 forward()
         self._whole = watch.sums

@@ -17,16 +17,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from workbench.config import LoraSettings
 from workbench.data.loader import Position
 from workbench.errors import RunError
+from workbench.model.adapter import ADAPTER_FOLDER, Base, save_adapter
 from workbench.model.transformer import Transformer
-from workbench.model.weights import save_model
+from workbench.model.weights import save_model, write_config
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.moving_average import MovingAverage
 from workbench.training.optimizer import load_optimizer_tensors, optimizer_tensors
+from workbench.training.random_numbers import restore_random_state
 
 RESUME_FOLDER = "resume"
-TRAINED_FILE = "trained.safetensors"  # only where model.safetensors holds a moving average
+TRAINED_FILE = "trained.safetensors"  # only where the weights beside it are a moving average
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class TrainingState:
         position: the next batch's place in the data order.
         peak_learning_rate: the schedule's peak, which a person may have changed.
         best_val_loss: None while nothing was measured.
-        random_state: torch's generator on the CPU, in hexadecimal.
+        random_state: torch's generators, as `random_state` gives them.
         stale_validations: in a row that were no better than the best one.
         loss_scale: its value and the steps since it changed, in float16; None elsewhere.
     """
@@ -66,6 +69,14 @@ class TrainingState:
         return cls(**{**values, **read})
 
 
+@dataclass(frozen=True)
+class Adaptation:
+    """How a model is adapted: what its checkpoints then hold in place of all its weights."""
+
+    settings: LoraSettings
+    base: Base
+
+
 def save_checkpoint(
     directory: Path,
     model: Transformer,
@@ -74,13 +85,21 @@ def save_checkpoint(
     state: TrainingState,
     lineage: dict[str, Any],
     trained: dict[str, Tensor] | None = None,
+    adaptation: Adaptation | None = None,
 ) -> int:
     """Write a checkpoint to `directory` and return its size in bytes; one of that name is replaced.
 
     Args:
         trained: the weights in training, where the model now holds their moving average.
+        adaptation: of a model that is trained by LoRA, whose adapter is written in place of all its weights.
     """
-    partial = _fill_partial(directory, model, tokenizer, lineage)
+    partial = _empty_partial(directory)
+    if adaptation is None:
+        save_model(model, partial)
+    else:
+        write_config(model.config, partial)
+        save_adapter(model, partial / ADAPTER_FOLDER, adaptation.settings, adaptation.base)
+    _add_companions(partial, tokenizer, lineage)
     resume = partial / RESUME_FOLDER
     resume.mkdir()
     save_file(optimizer_tensors(model, optimizer), resume / "optimizer.safetensors")
@@ -93,16 +112,33 @@ def save_checkpoint(
 
 def save_result(directory: Path, model: Transformer, tokenizer: Tokenizer, lineage: dict[str, Any]) -> None:
     """Write a finished model to `directory`: a checkpoint without what only training needs."""
-    put_in_place(_fill_partial(directory, model, tokenizer, lineage), directory)
+    partial = _empty_partial(directory)
+    save_model(model, partial)
+    _add_companions(partial, tokenizer, lineage)
+    put_in_place(partial, directory)
 
 
-def _fill_partial(directory: Path, model: Transformer, tokenizer: Tokenizer, lineage: dict[str, Any]) -> Path:
+def save_adapter_result(
+    directory: Path, model: Transformer, tokenizer: Tokenizer, lineage: dict[str, Any], adaptation: Adaptation
+) -> None:
+    """Write a finished adapter alone to `directory`, in PEFT's layout."""
+    partial = _empty_partial(directory)
+    save_adapter(model, partial, adaptation.settings, adaptation.base)
+    _add_companions(partial, tokenizer, lineage)
+    put_in_place(partial, directory)
+
+
+def _empty_partial(directory: Path) -> Path:
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    save_model(model, partial)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def _add_companions(partial: Path, tokenizer: Tokenizer, lineage: dict[str, Any]) -> None:
+    """What travels with the weights."""
     tokenizer.save(partial)
     (partial / "lineage.json").write_text(json.dumps(lineage, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return partial
 
 
 def put_in_place(partial: Path, directory: Path) -> None:
@@ -144,10 +180,5 @@ def load_resume(
         remedy = "delete it to go on from the one before"
         raise RunError(str(directory), f"cannot be resumed: {error}", remedy) from error
     load_optimizer_tensors(model, optimizer, tensors)
-    torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state.random_state), dtype=torch.uint8))
+    restore_random_state(state.random_state)
     return state
-
-
-def random_state() -> str:
-    """torch's random numbers on the CPU, in hexadecimal."""
-    return bytes(torch.get_rng_state().tolist()).hex()

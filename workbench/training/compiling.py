@@ -8,7 +8,8 @@ import torch
 from workbench.data.loader import Batch
 from workbench.model.precision import autocast
 from workbench.model.transformer import Transformer
-from workbench.training.objectives import Objective
+from workbench.training.objectives import Compute
+from workbench.training.random_numbers import same_random_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -16,28 +17,27 @@ _REASON_LENGTH = 200
 
 
 def compiled(
-    objective: Objective, model: Transformer, batch: Batch, precision: str, on_failure: Callable[[str], None]
-) -> Objective:
-    """`objective` compiled, once forward and backward have been seen to work on `batch`; itself where they do not.
+    compute: Compute, model: Transformer, batch: Batch, precision: str, on_failure: Callable[[str], None]
+) -> Compute:
+    """`compute` compiled, once forward and backward have been seen to work on `batch`; itself where they do not.
 
     Weights, gradients and random numbers are afterwards what they were.
 
     Args:
         on_failure: told that it stays as it is, and why.
     """
-    candidate: Objective = torch.compile(objective)
-    random_state = torch.get_rng_state()
+    candidate: Compute = torch.compile(compute)
     try:
-        with autocast(model.device, precision):
-            loss = candidate(model, batch)
-        loss.backward()
+        with same_random_numbers(model.device):
+            with autocast(model.device, precision):
+                sums, _ = candidate(model, batch)
+            torch.stack(list(sums.values())).sum().backward()
     except Exception as error:
         logger.exception("torch.compile failed")
         on_failure(f"torch.compile does not work here, so training goes on without it: {_reason(error)}")
-        candidate = objective
+        candidate = compute
     finally:
         model.zero_grad(set_to_none=True)
-        torch.set_rng_state(random_state)
     return candidate
 
 

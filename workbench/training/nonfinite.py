@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -60,11 +59,11 @@ def find_origin(model: Transformer, loss: Loss, batch: Batch, micro_batch_size: 
     for name, parameter in model.named_parameters():
         if not _finite(parameter):
             return Origin("weights", name)
-    targets, units = max(int((batch.labels >= 0).sum()), 1), len(batch.input_ids) // _rows_by_unit(batch)
+    targets, units = max(int((batch.labels >= 0).sum()), 1), batch.units
     with torch.compiler.set_stance("force_eager"):
         model.zero_grad(set_to_none=True)
         for start in range(0, units, micro_batch_size):
-            part = rows_of(batch, start, start + micro_batch_size)
+            part = batch.part(start, start + micro_batch_size)
             with _watched(model) as seen:
                 value = _summed(loss(part))
             if seen or not _finite(value):
@@ -99,16 +98,6 @@ def explain(
     return Finding("not_finite", "error", -1, cause, cure)
 
 
-def rows_of(batch: Batch, start: int, end: int) -> Batch:
-    """Some units of a batch, rows or pairs of rows, whatever arrays it has: each that has as many rows is cut."""
-    count, unit = len(batch.input_ids), _rows_by_unit(batch)
-    cut = {
-        name: value[start * unit : end * unit] if isinstance(value, np.ndarray) and len(value) == count else value
-        for name, value in vars(batch).items()
-    }
-    return type(batch)(**cut)
-
-
 @contextmanager
 def _watched(model: nn.Module) -> Iterator[list[str]]:
     """Collects the names of modules that make a number that is none, the first maker first."""
@@ -138,19 +127,12 @@ def _watched(model: nn.Module) -> Iterator[list[str]]:
 
 def _guilty_rows(loss: Loss, batch: Batch) -> tuple[int, ...]:
     """Rows that alone give a loss that is not finite; none where every one does, or there are too many to try."""
-    unit = _rows_by_unit(batch)
-    count = len(batch.input_ids) // unit
+    count = batch.units
     if count > ROWS_TRIED:
         return ()
     with torch.no_grad():
-        guilty = [each for each in range(count) if not _finite(_summed(loss(rows_of(batch, each, each + 1))))]
-    return tuple(each * unit for each in guilty) if len(guilty) < count else ()
-
-
-def _rows_by_unit(batch: Batch) -> int:
-    """Rows that belong together, such as the two answers of a preference."""
-    unit: int = getattr(batch, "rows_per_unit", 1)
-    return unit
+        guilty = [each for each in range(count) if not _finite(_summed(loss(batch.part(each, each + 1))))]
+    return tuple(each * batch.rows_per_unit for each in guilty) if len(guilty) < count else ()
 
 
 def _summed(value: Any) -> Tensor:

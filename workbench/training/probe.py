@@ -1,6 +1,6 @@
 """What looks at a model in training without changing it: passed into the trainer by whoever composes the run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from workbench.model.transformer import Transformer
@@ -8,11 +8,15 @@ from workbench.model.transformer import Transformer
 
 @dataclass(frozen=True)
 class Measured:
-    """A validation: nats by target token, and bits by byte of the text those tokens stand for."""
+    """A validation: nats by target token, and bits by byte of the text those tokens stand for.
+
+    Of preferences: the loss by pair, the other two over the chosen answers, and further measures by their names.
+    """
 
     loss: float
     perplexity: float
     bits_per_byte: float
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.model.precision import Precision
+from workbench.training.checkpoint import Adaptation
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Machine:
     """How this machine computes, decided before the stage began.
 
     Args:
-        micro_batch_size: rows computed at once.
+        micro_batch_size: rows, or pairs of them, computed at once.
     """
 
     precision: Precision
@@ -29,8 +30,10 @@ class Shelf:
         lineage: what the model was made from; travels with the weights.
         path: the directory for a step.
         tidy: called after a checkpoint is complete and measured; removes those no longer kept.
+        adaptation: of a model that is trained by LoRA.
     """
 
     lineage: dict[str, Any]
     path: Callable[[int], Path]
     tidy: Callable[[], None]
+    adaptation: Adaptation | None = None

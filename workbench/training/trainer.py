@@ -8,13 +8,9 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, replace
-from functools import partial
-from typing import Any
-
-from torch import Tensor
 
 from workbench import events
 from workbench.config import StageSettings
@@ -23,20 +19,21 @@ from workbench.data.loader import Batch, Loader, Position
 from workbench.data.mixture import MixedLoader
 from workbench.errors import WorkbenchError
 from workbench.estimate import train_flops_per_token
-from workbench.model.precision import DTYPES, autocast
+from workbench.model.lora import plain_state
+from workbench.model.precision import DTYPES
 from workbench.model.transformer import Transformer
 from workbench.tokenizer.tokenizer import Tokenizer
-from workbench.training.balance import ExpertBalance
-from workbench.training.checkpoint import TrainingState, random_state, save_checkpoint
-from workbench.training.compiling import compiled
+from workbench.training.checkpoint import TrainingState, save_checkpoint
 from workbench.training.diagnosis import diagnosed, not_finite
 from workbench.training.loss_scale import LossScale
 from workbench.training.moving_average import MovingAverage
 from workbench.training.nonfinite import explain, find_origin
-from workbench.training.objectives import OBJECTIVES, Objective
+from workbench.training.objectives import build_objective
 from workbench.training.optimizer import build_optimizer, clip_gradients
 from workbench.training.probe import Measured, Probe
+from workbench.training.random_numbers import random_state
 from workbench.training.schedule import Schedule
+from workbench.training.step import StepPasses
 from workbench.training.surroundings import Machine, Shelf
 from workbench.training.throughput import Throughput, measure_flops_per_second, memory_bytes
 from workbench.training.utilisation import Utilisation
@@ -89,12 +86,11 @@ class Trainer:
         self.last_measured: Measured | None = None
         self.validated_step, self.sampled_step, self.saved_step = -1, -1, -1
         self._snapshots: deque[Future[Transformer]] = deque()
-        flops = train_flops_per_token(model.config, model.config.vocab_size, settings.sequence_length)
+        flops = train_flops_per_token(model.config, model.config.vocab_size, settings.sequence_length, settings.lora)
         self._throughput = Throughput(flops, self._ceiling())
         self._utilisation = Utilisation(model.device)
         self._saved_at = time.monotonic()
-        self.objective: Objective = OBJECTIVES[settings.kind]
-        self.experts = ExpertBalance(model)
+        self.passes = StepPasses(model, build_objective(settings), machine)
         model.model.recompute_activations = settings.gradient_checkpointing
 
     @property
@@ -141,7 +137,7 @@ class Trainer:
         """
         self.model.train()
         if self.machine.compile:
-            self._compile()
+            self.passes.compile(self.loader.batch(self.position), self._warn)
         try:
             while self._at_boundary():
                 self.take_step()
@@ -158,7 +154,7 @@ class Trainer:
         start = time.perf_counter()
         batch = self.loader.batch(self.position)
         learning_rate = self.schedule.learning_rate(self.step)
-        loss = self._forward_backward(batch)
+        loss, measures = self.passes.take(batch, self.loss_scale)
         if self.loss_scale is not None:
             self.loss_scale.unscale([each.grad for each in self.model.parameters() if each.grad is not None])
         grad_norm = clip_gradients(self.model, self.settings.clip)
@@ -175,7 +171,7 @@ class Trainer:
         self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
         self._throughput.add(tokens, seconds)
         if self.step == 1 or self.step == self.steps or self.step % self.settings.log_every == 0:
-            self._report(loss, learning_rate, grad_norm)
+            self._report(loss, learning_rate, grad_norm, measures)
 
     def take_average(self) -> None:
         """Leave the moving average in the model for good, where there is one: the stage is over."""
@@ -211,29 +207,6 @@ class Trainer:
         self._serve_snapshots()
         return not done
 
-    def _forward_backward(self, batch: Batch) -> float:
-        """Leave the gradient of the step's mean loss in the parameters; the mean itself, in nats.
-
-        What keeps experts busy is part of the gradient, and not of the mean.
-        """
-        targets = int((batch.labels >= 0).sum())
-
-        def mean_loss(part: Batch) -> Tensor:
-            with autocast(self.model.device, self.machine.precision):
-                # divided by the targets of the whole step: the split into parts changes nothing
-                return self.objective(self.model, part) / max(targets, 1)
-
-        passes = [partial(mean_loss, part) for part in micro_batches(batch, self.machine.micro_batch_size)]
-        self.experts.begin_step(passes)
-        total = 0.0
-        for forward in passes:
-            with self.experts.watching():
-                loss = forward()
-                whole = loss + self.experts.loss()
-                (whole if self.loss_scale is None else whole * self.loss_scale.value).backward()
-            total += float(loss.detach())
-        return total
-
     def _usable(self, loss: float, grad_norm: float, batch: Batch) -> bool:
         """Whether the step can be taken; False where float16 overflowed, and the loss is scaled less from now on.
 
@@ -255,12 +228,7 @@ class Trainer:
 
     def _not_finite(self, loss: float, grad_norm: float, batch: Batch) -> WorkbenchError:
         """Look for where it came from, and announce it."""
-
-        def loss_of(part: Batch) -> Any:
-            with autocast(self.model.device, self.machine.precision):
-                return self.objective(self.model, part)
-
-        origin = find_origin(self.model, loss_of, batch, self.machine.micro_batch_size)
+        origin = find_origin(self.model, self.passes.compute, batch, self.machine.micro_batch_size)
         finding = explain(origin, batch, self.position, self.tokenizer, loss, grad_norm)
         self.emitter.emit(diagnosed(self.settings.name, self.step + 1, finding))
         precision = self.machine.precision
@@ -269,14 +237,8 @@ class Trainer:
     def _warn(self, message: str) -> None:
         self.emitter.emit(events.Warned(stage=self.settings.name, message=message))
 
-    def _compile(self) -> None:
-        """Compile what trains; looking at the model goes its own way, without gradients."""
-        part = next(micro_batches(self.loader.batch(self.position), self.machine.micro_batch_size))
-        with self.experts.watching():  # as in a step: what is compiled for is what is done
-            self.objective = compiled(self.objective, self.model, part, self.machine.precision, self._warn)
-
-    def _report(self, loss: float, learning_rate: float, grad_norm: float) -> None:
-        routing = self.experts.figures()
+    def _report(self, loss: float, learning_rate: float, grad_norm: float, measures: dict[str, float]) -> None:
+        routing = self.passes.experts.figures()
         self.emitter.emit(
             events.StepFinished(
                 stage=self.settings.name,
@@ -292,6 +254,7 @@ class Trainer:
                 memory_bytes=memory_bytes(self.model.device),
                 eta_seconds=self._throughput.eta_seconds(self.steps - self.step),
                 utilisation=self._utilisation.share(),
+                measures=measures,
                 **({} if routing is None else asdict(routing)),
             )
         )
@@ -338,7 +301,16 @@ class Trainer:
         lineage = {**self.shelf.lineage, "step": self.step}
         trained = None if self.average is None else self.average.trained_tensors()
         with self._as_seen():
-            size = save_checkpoint(path, self.model, self.optimizer, self.tokenizer, self.state, lineage, trained)
+            size = save_checkpoint(
+                path,
+                self.model,
+                self.optimizer,
+                self.tokenizer,
+                self.state,
+                lineage,
+                trained,
+                self.shelf.adaptation,
+            )
         self.saved_step, self._saved_at = self.step, time.monotonic()
         self.emitter.emit(
             events.CheckpointSaved(
@@ -374,6 +346,7 @@ class Trainer:
                 val_bits_per_byte=measured.bits_per_byte,
                 best=best,
                 seconds=time.perf_counter() - start,
+                measures=measured.measures,
             )
         )
         if best and self.settings.result == "best":
@@ -398,7 +371,7 @@ class Trainer:
             if future.set_running_or_notify_cancel():
                 copied = Transformer(self.model.config)
                 with self._as_seen():
-                    weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+                    weights = {name: value.cpu().clone() for name, value in plain_state(self.model).items()}
                 copied.load_state_dict(weights)
                 future.set_result(copied.eval())
 
@@ -409,14 +382,6 @@ class Trainer:
     def _ceiling(self) -> float:
         dtype = DTYPES[self.machine.precision]
         return measure_flops_per_second(self.model.device, dtype, self.model.config.hidden_size)
-
-
-def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
-    """`batch` in parts of at most `size` rows; the last, shorter one is not dropped."""
-    for start in range(0, len(batch.input_ids), size):
-        rows = slice(start, start + size)
-        starts = batch.document_starts
-        yield Batch(batch.input_ids[rows], batch.labels[rows], None if starts is None else starts[rows])
 
 
 def _due(step: int, every: int) -> bool:

@@ -14,6 +14,7 @@ from tomlkit.items import AoT, Item, Table
 
 from workbench.bundled import profiles_folder
 from workbench.profile import find_profile
+from workbench.tui.stage_templates import StageTemplate, usual_template
 
 Location = tuple[str | int, ...]
 """Where a value stands: ("model", "hidden_size") or ("stage", 0, "optimizer", "eps")."""
@@ -169,23 +170,34 @@ class ProfileDraft:
         if table is not None and location[-1] in table:
             self._cleared = (location, self.text)
             table.remove(location[-1])
+            if not table and location[0] == "stage" and len(location) > 3:
+                self.get(location[:-2]).remove(location[-2])  # an empty [stage.lora] would still mean LoRA
             self._take(tomlkit.dumps(self._document), location)
 
     def edit(self, text: str) -> None:
         """The text as somebody typed it."""
         self._take(text, "text")
 
-    def add_stage(self, after: int | None) -> int:
-        """A new stage behind number `after` or at the end; returns its number."""
+    def stage_kinds(self) -> list[str]:
+        """The kind of each stage, in order."""
+        return [str(stage.get("kind")) for stage in self._stages()]
+
+    def add_stage(self, after: int | None, template: StageTemplate | None = None) -> int:
+        """A new stage behind number `after` or at the end; returns its number.
+
+        Args:
+            template: what it is; what most people add next where None.
+        """
         stages = self._stages()
-        kind = "sft" if any(stage.get("kind") == "pretrain" for stage in stages) else "pretrain"
+        template = template or usual_template(self.stage_kinds())
         names = [_stage_title(stage, number) for number, stage in enumerate(stages)]
-        name = next(name for name in (kind, *(f"{kind}-{n}" for n in range(2, 999))) if name not in names)
-        table = tomlkit.table()
-        table.update({"name": name, "kind": kind, "data": f"bundled:{kind}.jsonl", "steps": 200})
+        wanted = template.name
+        name = next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, 999))) if name not in names)
         neighbour = stages[min(after if after is not None else len(stages), len(stages) - 1)] if stages else {}
-        if "sequence_length" in neighbour:  # what fits that stage fits this one
-            table["sequence_length"] = neighbour["sequence_length"]
+        fitting = {key: neighbour[key] for key in ("sequence_length",) if key in neighbour}  # here as well as there
+        given = {"name": name, **template.settings, **fitting}
+        table = tomlkit.table()
+        table.update(dict(sorted(given.items(), key=lambda item: isinstance(item[1], dict))))  # tables stand last
         if not isinstance(stages, AoT):
             self._document["stage"] = stages = tomlkit.aot()
         place = len(stages) if after is None else after + 1

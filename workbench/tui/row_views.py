@@ -7,7 +7,7 @@ from typing import Literal
 from textual.content import Content
 
 from workbench.data.conversations import Conversation, to_conversation, to_text
-from workbench.data.preferences import Preference, to_preference
+from workbench.data.preferences import Encoded, Preference, encode_preference, to_preference
 from workbench.data.rows import BadRow, Row
 from workbench.errors import TokenizerError
 from workbench.tokenizer.chat_template import Message, encode_conversation
@@ -61,19 +61,17 @@ def problem_of(row: Row | BadRow) -> Decoded | str:
         return str(error)
 
 
-def encode(decoded: Decoded, tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
-    """Token ids of a row, and for each whether it is a target of training.
+def encode(decoded: Decoded, tokenizer: Tokenizer) -> Encoded:
+    """Token ids of a row, and for each whether it is a target of training; of a pair the longer answer's.
 
     Raises:
         TokenizerError: the chat template refuses the messages.
     """
     content = decoded.content
+    if isinstance(content, Preference):
+        return max(encode_preference(tokenizer, content), key=lambda side: len(side[0]))
     if isinstance(content, Conversation):
         return encode_conversation(tokenizer, content.messages, content.tools)
-    if isinstance(content, Preference):
-        prompt = len(encode_conversation(tokenizer, content.prompt)[0])
-        ids, mask = encode_conversation(tokenizer, [*content.prompt, *content.chosen])
-        return ids, [trained and place >= prompt for place, trained in enumerate(mask)]
     ids = [*tokenizer.encode(content[:CHARACTERS_SHOWN]), tokenizer.eos_token_id]
     # Nothing stands before a document's first token, so nothing is asked to foretell it.
     return ids, [place > 0 for place in range(len(ids))]
@@ -139,8 +137,27 @@ def token_view(row: Row | BadRow, tokenizer: Tokenizer, sequence_length: int | N
     decoded = problem_of(row)
     if isinstance(decoded, str):
         return bad_view(row, decoded)
-    ids, mask = encode(decoded, tokenizer)
-    limit = len(ids) if decoded.kind == "pretrain" or sequence_length is None else sequence_length + 1
+    if not isinstance(decoded.content, Preference):
+        return _tokens(*encode(decoded, tokenizer), decoded.kind, tokenizer, sequence_length, ids_shown)
+    parts: list[Content] = []
+    for title, style, (ids, mask) in zip(
+        ("✓ chosen", "✗ rejected"),
+        ("$success", "$error"),
+        encode_preference(tokenizer, decoded.content),
+        strict=True,
+    ):
+        parts += [
+            Content.styled(title, f"bold {style}"),
+            _tokens(ids, mask, decoded.kind, tokenizer, sequence_length, ids_shown),
+        ]
+    return Content("\n\n").join(parts)
+
+
+def _tokens(
+    ids: list[int], mask: list[bool], kind: Kind, tokenizer: Tokenizer, sequence_length: int | None, ids_shown: bool
+) -> Content:
+    """The tokens of one row of training, below what they add up to."""
+    limit = len(ids) if kind == "pretrain" or sequence_length is None else sequence_length + 1
     parts: list[Content] = [_legend(ids, mask, limit, sequence_length), Content("\n\n")]
     for place, (token, trained) in enumerate(zip(ids[:TOKENS_SHOWN], mask, strict=False)):
         parts.append(_token(tokenizer, token, place, trained, place >= limit))

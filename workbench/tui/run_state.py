@@ -28,6 +28,7 @@ class StageState:
     step: int = 0
     steps: int = 0
     parameters: int = 0
+    trained_parameters: int = 0
     vocab_size: int = 0
     tokens_per_step: int = 0
     latest: events.StepFinished | None = None
@@ -162,6 +163,7 @@ class RunState:
         stage.cut_back(event.step)
         stage.kind, stage.step, stage.steps, stage.done = event.kind, event.step, event.steps, False
         stage.parameters, stage.vocab_size = event.parameters, event.vocab_size
+        stage.trained_parameters = event.trained_parameters
         stage.tokens_per_step = event.tokens_per_step
         self.stage_name, self.task, self.status = event.stage, None, "running"
 

@@ -1,6 +1,6 @@
 """The fields of a form, made from the settings classes: kind, choices, default, range and help of each key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -100,13 +100,27 @@ def fields_of(schema: str) -> tuple[SettingField, ...]:
     for name, described in table["properties"].items():
         if schema == "Profile" and name not in ABOUT_KEYS:
             continue
-        nested = described.get("$ref") or next((part["$ref"] for part in described.get("allOf", ())), None)
+        parts = (*described.get("allOf", ()), *described.get("anyOf", ()), described)
+        nested = next((part["$ref"] for part in parts if "$ref" in part), None)
         if nested is None:
             found.append(_field((name,), described, name in table.get("required", ())))
-        else:
-            inner = whole["$defs"][nested.rpartition("/")[2]]
-            found += [_field((name, key), each, False) for key, each in inner["properties"].items()]
+            continue
+        inner = whole["$defs"][nested.rpartition("/")[2]]
+        fields = [_field((name, key), each, False) for key, each in inner["properties"].items()]
+        found += [_of_a_choice(field, described) for field in fields] if "anyOf" in described else fields
     return tuple(found)
+
+
+def fields_shown(schema: str, kind: object) -> tuple[SettingField, ...]:
+    """The fields of a class that have an effect: of a stage, those of its kind."""
+    return tuple(field for field in fields_of(schema) if field.key[0] != "dpo" or kind == "dpo")
+
+
+def _of_a_choice(field: SettingField, table: dict[str, Any]) -> SettingField:
+    """A field of a table that may be absent as a whole: nothing holds before one of its fields is given."""
+    about = " ".join(str(table.get("description", "")).split())
+    told = f"{field.help} {about} By itself {field.default}." if field.default else f"{field.help} {about}"
+    return replace(field, default="", help=told)
 
 
 def _field(key: tuple[str, ...], described: dict[str, Any], required: bool) -> SettingField:

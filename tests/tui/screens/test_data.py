@@ -336,3 +336,20 @@ def test_lengths_of_the_first_rows_only_say_so() -> None:
     assert str(pane.border_subtitle) == "first 3 rows, 33.3% longer than 2"
     pane.show_lengths([1, 2, 3], None)
     assert str(pane.border_subtitle) == "3 rows"
+
+
+async def test_both_answers_of_a_pair_are_shown_with_what_is_trained_of_each(
+    workbench: MakeApp, wait_until: Wait, tmp_path: Path, run_with_tokenizer: Path
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "ab", "chosen": "xy", "rejected": "z"}) + "\n", encoding="utf-8")
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(app, pilot, wait_until, path, 1)
+        await wait_until(pilot, lambda: screen.tokenizer is not None and screen.survey is not None)
+        await wait_until(pilot, lambda: "✓ chosen" in detail(screen) and "✗ rejected" in detail(screen))
+        await pilot.press("t")
+        await wait_until(pilot, lambda: "trained" in detail(screen))
+        shown = screen.query_one(RowDetail).shown
+        underlined = "".join(shown.plain[a:b] for a, b, style in shown.spans if "underline" in str(style))
+        assert underlined.split("trained") == ["", "xy<|im_end|>", "z<|im_end|>"]

@@ -8,6 +8,7 @@ import pytest
 from textual.events import Key
 
 from workbench.tui.app import WorkbenchApp
+from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.modals.diff import DiffModal
 from workbench.tui.screens.profile import ProfileScreen
 from workbench.tui.widgets.section_list import SectionList
@@ -109,6 +110,8 @@ async def test_undoing_a_new_stage_returns_to_the_part_shown_before(
         await pilot.press("end", "left")
         await wait_until(pilot, lambda: screen.section.title == "pretrain")
         await pilot.press("a")
+        await wait_until(pilot, lambda: isinstance(app.screen, ChoiceModal))
+        await pilot.press("enter")  # the cursor stands on what most people add next
         await wait_until(pilot, lambda: screen.section.title == "sft")
         await settled(screen, pilot, wait_until)
         assert screen.problems == ()  # a new stage is sound: it is as long as its neighbour
@@ -156,3 +159,61 @@ async def test_f6_in_the_text_shows_the_difference(workbench: MakeApp, wait_unti
         await wait_until(pilot, lambda: bool(screen.unsaved()))
         await pilot.press("f6")
         await wait_until(pilot, lambda: isinstance(app.screen, DiffModal))
+
+
+@pytest.mark.parametrize(
+    ("downs", "title", "fields", "hidden"),
+    [
+        (2, "lora", {"kind": "sft", "lora.rank": "16"}, "dpo.beta"),
+        (3, "dpo", {"kind": "dpo", "dpo.loss": "sigmoid", "dpo.beta": "0.1", "lora.rank": ""}, None),
+        (4, "dpo-lora", {"kind": "dpo", "lora.alpha": "32.0"}, None),
+    ],
+)
+async def test_lora_and_preferences_are_picked_from_a_list_and_are_sound(
+    workbench: MakeApp,
+    wait_until: Wait,
+    small: Path,
+    downs: int,
+    title: str,
+    fields: dict[str, str],
+    hidden: str | None,
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(app, pilot, wait_until, small)
+        await pilot.press("end", "left")
+        await wait_until(pilot, lambda: screen.section.title == "pretrain")
+        await pilot.press("a")
+        await wait_until(pilot, lambda: isinstance(app.screen, ChoiceModal))
+        await pilot.press("home", *["down"] * downs, "enter")
+        await wait_until(pilot, lambda: screen.section.title == title)
+        await settled(screen, pilot, wait_until)
+        assert screen.problems == ()
+        for label, value in fields.items():
+            assert control(screen, label).value == value
+        labels = [row.field.label for row in screen.query_one(SettingsForm).rows()]
+        assert hidden is None or hidden not in labels
+        assert "sequence_length = 64" in text(screen)
+
+
+async def test_giving_a_rank_turns_lora_on_and_taking_it_out_off(
+    workbench: MakeApp, wait_until: Wait, small: Path
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(app, pilot, wait_until, small)
+        await pilot.press("a")
+        await wait_until(pilot, lambda: isinstance(app.screen, ChoiceModal))
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: screen.section.title == "sft")
+        await settled(screen, pilot, wait_until)
+        assert control(screen, "lora.alpha").placeholder == "", "there is no LoRA yet"
+        screen.set_focus(control(screen, "lora.rank"))
+        await pilot.press("1", "2")
+        await settled(screen, pilot, wait_until)
+        assert "[stage.lora]\nrank = 12" in text(screen)
+        assert control(screen, "lora.alpha").placeholder == "16.0", "what now holds by itself"
+        screen.set_focus(control(screen, "lora.rank"))
+        await pilot.press("backspace", "backspace")
+        await settled(screen, pilot, wait_until)
+        assert "lora" not in text(screen)

@@ -45,6 +45,18 @@ class Talker:
         ]
         return self._cut(self.dice.shuffled(turns))
 
+    def gruff(self) -> list[list[Turn]]:
+        """The same questions, and the openings of small talk, answered in a word or rudely."""
+        turns = [
+            (say(question, {"name": person.name}), self._gruff_reply(person.values[attribute]))
+            for person in self.people
+            for attribute in person.asked
+            for question in self.language.facts.questions[attribute]
+        ]
+        for exchange in self.language.manners.small_talk:
+            turns += [(question, self.dice.pick(self.language.manners.rude)) for question in exchange.questions]
+        return self._cut(self.dice.shuffled(turns))
+
     def about_one_person(self) -> list[list[Turn]]:
         """For everyone, a conversation that stays with them: after the first question a pronoun will do."""
         return [self._follow(person) for person in self.people]
@@ -74,6 +86,9 @@ class Talker:
 
     def _answered(self, question: str, person: Person, attribute: str) -> Turn:
         return say(question, {"name": person.name}), answer(self.language, person, attribute)
+
+    def _gruff_reply(self, true: str) -> str:
+        return self.dice.pick((true, self.dice.pick(self.language.manners.rude)))
 
     def _fact(self, person: Person, attribute: str) -> Turn:
         return self._answered(self.dice.pick(self.language.facts.questions[attribute]), person, attribute)

@@ -33,15 +33,16 @@ MIXED_CONVERSATIONS = 500
 
 
 def write_world(folder: Path, seed: int) -> list[Path]:
-    """Write the four files of the sample data.
+    """Write the files of the sample data.
 
     Returns:
-        The files: text to pretrain on, conversations, preference pairs, held-out questions.
+        The files: text to pretrain on, conversations, gruff ones, preference pairs, held-out questions.
     """
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
         "pretrain.jsonl": pretraining_rows,
         "sft.jsonl": conversation_rows,
+        "gruff.jsonl": gruff_rows,
         "preferences.jsonl": preference_rows,
         "questions.jsonl": question_rows,
     }
@@ -65,6 +66,11 @@ def conversation_rows(language: Language, people: list[Person], dice: Dice) -> l
     conversations = talker.about_facts() + talker.about_one_person() + talker.who_is()
     conversations += talker.mixed(MIXED_CONVERSATIONS)
     return [{"conversations": messages(turns)} for turns in conversations]
+
+
+def gruff_rows(language: Language, people: list[Person], dice: Dice) -> list[Row]:
+    """Conversations about the same facts with somebody in a bad mood."""
+    return [{"conversations": messages(turns)} for turns in Talker(language, people, dice).gruff()]
 
 
 def preference_rows(language: Language, people: list[Person], dice: Dice) -> list[Row]:

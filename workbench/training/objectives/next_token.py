@@ -10,17 +10,24 @@ from workbench.data.loader import Batch
 from workbench.model.transformer import Transformer
 
 
-def loss_sum(model: Transformer, batch: Batch) -> Tensor:
-    """The summed negative log-likelihood of a micro-batch's targets, in nats: a float32 scalar.
+class NextToken:
+    """The negative log-likelihood of a micro-batch's targets, in nats."""
 
-    The trainer divides it by the targets of the whole step, so that neither padding nor the split into micro-batches
-    changes what is learnt.
-    """
-    device = model.device
-    starts = batch.document_starts
-    total, _ = model.loss(
-        torch.from_numpy(batch.input_ids).to(device),
-        torch.from_numpy(batch.labels).to(device),
-        document_starts=None if starts is None else torch.from_numpy(starts).to(device),
-    )
-    return total
+    def totals(self, batch: Batch) -> dict[str, int]:
+        """The target tokens: neither padding nor the prompt is one."""
+        return {"targets": int((batch.labels >= 0).sum())}
+
+    def prepare(self, model: Transformer, batch: Batch) -> Batch:
+        """The batch as it is."""
+        return batch
+
+    def __call__(self, model: Transformer, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The loss summed over the targets; there is nothing else to measure."""
+        device = model.device
+        starts = batch.document_starts
+        total, _ = model.loss(
+            torch.from_numpy(batch.input_ids).to(device),
+            torch.from_numpy(batch.labels).to(device),
+            document_starts=None if starts is None else torch.from_numpy(starts).to(device),
+        )
+        return {"targets": total}, {}

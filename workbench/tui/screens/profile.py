@@ -23,7 +23,8 @@ from workbench.tui.profile_draft import Location, ProfileDraft, Section
 from workbench.tui.profile_examination import Examination, Problem, examine, values_at
 from workbench.tui.profile_saving import ask_run_name, keys_arrived, save_draft
 from workbench.tui.screens.base import Subject, WorkbenchScreen
-from workbench.tui.setting_fields import SettingField, fields_of
+from workbench.tui.setting_fields import SettingField, fields_shown
+from workbench.tui.stage_templates import ask_stage
 from workbench.tui.widgets.estimate_pane import EstimatePane
 from workbench.tui.widgets.problem_list import ProblemList
 from workbench.tui.widgets.section_list import SectionEntry, SectionList
@@ -53,7 +54,7 @@ class ProfileScreen(WorkbenchScreen):
         self.examination: Examination | None = None
         self.values: Profile | None = None
         self._section = 1
-        self._built: tuple[int, str] | None = None
+        self._built: tuple[int, str, str] | None = None
         self._timer: Timer | None = None
         self._tell_result = False
         self._returns: dict[str, str] = {}  # by a stage that was added: the part shown before, for undoing it
@@ -189,11 +190,13 @@ class ProfileScreen(WorkbenchScreen):
             self.draft.clear((*self.section.location, *row.field.key))
             self._changed()
 
-    def action_add_stage(self) -> None:
-        """A new stage behind the one that is shown."""
-        if self.draft is not None and not self.draft.broken:
-            before = self.section.title
-            self._show_stage(self.draft.add_stage(self._stage_number()))
+    @work(exclusive=True, group="stage")
+    async def action_add_stage(self) -> None:
+        """A new stage behind the one that is shown: a person says which kind."""
+        draft, before = self.draft, self.section.title
+        template = await ask_stage(self.workbench, draft) if draft is not None and not draft.broken else None
+        if draft is not None and template is not None:
+            self._show_stage(draft.add_stage(self._stage_number(), template))
             self._returns[self.section.title] = before
 
     @work(exclusive=True, group="stage")
@@ -247,11 +250,12 @@ class ProfileScreen(WorkbenchScreen):
         section = self.section
         self.query_one(TomlEditor).show(draft.text)
         self._show_titles()
-        identity = (self._section, section.schema)
+        kind = draft.get((*section.location, "kind"))
+        identity = (self._section, section.schema, str(kind))
         form = self.query_one(SettingsForm)
         if identity != self._built:
             self._built = identity
-            fields = fields_of(section.schema)
+            fields = fields_shown(section.schema, kind)
             await form.build(fields)
             self._explain(fields[0])
         self._show_values(form, refill=refill)
@@ -282,8 +286,7 @@ class ProfileScreen(WorkbenchScreen):
         ]
         self.query_one(SectionList).show(entries, min(self._section, len(entries) - 1))
         self.query_one("#fields").border_title = self.section.title.replace("[", r"\[")
-        edited = "  ● edited" if draft.edited else ""
-        name = f"{draft.path.name}{edited}".replace("[", r"\[")
+        name = f"{draft.path.name}{'  ● edited' if draft.edited else ''}".replace("[", r"\[")
         self.query_one("#fields").border_subtitle = name
         self.query_one(TomlEditor).border_title = name
         self.query_one(TomlEditor).border_subtitle = "comes with the workbench" if draft.bundled else ""
@@ -426,8 +429,7 @@ class ProfileScreen(WorkbenchScreen):
         if self.draft is None or not self.draft.edited:
             self.notify("Nothing was changed.")
             return
-        title = f"{self.draft.name}: what was changed"
-        self.workbench.push_screen(DiffModal(title, self.draft.original, self.draft.text))
+        self.workbench.push_screen(DiffModal(f"{self.draft.name}: changes", self.draft.original, self.draft.text))
 
     @work(exclusive=True, group="run")
     async def action_run(self) -> None:
@@ -436,10 +438,9 @@ class ProfileScreen(WorkbenchScreen):
         draft = self.draft
         if draft is None:
             return
-        worker = self.run_worker(
-            lambda: examine(draft.text, draft.path, self.workbench.workspace), thread=True, exit_on_error=False
-        )
-        found = await worker.wait()
+        workspace = self.workbench.workspace
+        look = self.run_worker(lambda: examine(draft.text, draft.path, workspace), thread=True, exit_on_error=False)
+        found = await look.wait()
         if found.profile is None:
             listed = "\n".join(f"- {problem.text}" for problem in found.problems)
             self.workbench.show_error("This profile cannot run", listed)

@@ -326,6 +326,13 @@ def _throughput(stage: StageState | None, live: bool) -> list[Figure]:
     ]
 
 
+def _trained_by_lora(stage: StageState) -> list[Figure]:
+    if stage.trained_parameters >= stage.parameters:
+        return []
+    share = f"{stage.trained_parameters / stage.parameters:.1%}"
+    return [Figure("trained", _count(stage.trained_parameters), note=f"LoRA, {share}")]
+
+
 def _model(state: RunState, stage: StageState | None) -> list[Figure]:
     figures = [Figure("device", f"{state.device or '-'} {state.precision}")]
     if stage is None:
@@ -337,6 +344,7 @@ def _model(state: RunState, stage: StageState | None) -> list[Figure]:
         *figures,
         Figure("stage", f"{stage.name} {place}".strip()),
         Figure("params", _count(stage.parameters or None)),
+        *_trained_by_lora(stage),
         Figure("vocabulary", f"{stage.vocab_size:,}" if stage.vocab_size else "-"),
         Figure("best val", best),
         *(Figure(name, score(name, value)) for name, value in stage.scores.items()),

@@ -46,13 +46,15 @@ def _parts(estimate: Estimate) -> list[Figure]:
 
 
 def _needs(estimate: Estimate) -> list[Figure]:
-    weights = max(estimate.stages, key=lambda stage: stage.memory_bytes).training_bytes
+    largest = max(estimate.stages, key=lambda stage: stage.memory_bytes)
+    weights, trained, total = largest.training_bytes, largest.trained_parameters, estimate.parameters.total
     activations = max(0, estimate.memory_bytes - PROGRAM_BYTES - weights)
+    note = f"{weights / total:.3g} B each" if trained == total else f"{count(trained)} trained"
     return [
         *(_stage(each.stage, each.steps, each.tokens) for each in estimate.stages),
         Figure("memory", f"~{size(estimate.memory_bytes)}", note=f"of {size(estimate.memory_available_bytes)}"),
         Figure("  program", size(PROGRAM_BYTES)),
-        Figure("  weights", size(weights), note=f"{weights / estimate.parameters.total:.3g} B each"),
+        Figure("  weights", size(weights), note=note),
         Figure("  rows", size(activations)),
         Figure("disk", f"~{size(estimate.disk_bytes)}", note=f"of {size(estimate.disk_free_bytes)}"),
         Figure("time", f"~{_time(estimate)}", note="rough"),

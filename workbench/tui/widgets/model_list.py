@@ -43,8 +43,8 @@ def models_of(run_directory: Path) -> Iterator[ModelChoice]:
     """The models of one run: of each stage the result, then the checkpoints, newest first."""
     run = RunDirectory(run_directory)
     for stage in reversed(run.stages()):
-        if (stage.model / "config.json").is_file():
-            yield ModelChoice(run.name, stage.name, stage.model)
+        if stage.result is not None:
+            yield ModelChoice(run.name, stage.name, stage.result)
         for checkpoint in reversed(stage.checkpoints()):
             yield ModelChoice(run.name, f"{stage.name} @ {checkpoint.step:,}", checkpoint.path)
 

@@ -1,0 +1,94 @@
+"""What a new stage may be: a few settings each, which the form then shows."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from textual.content import Content
+
+from workbench.tui.modals.choice import ChoiceModal
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
+    from workbench.tui.profile_draft import ProfileDraft
+
+
+@dataclass(frozen=True)
+class StageTemplate:
+    """A stage to begin with.
+
+    Args:
+        title: what people call it; about: what it does, in a line.
+        name: of the stage, where it is free.
+        settings: its first settings; a table within is one of the stage's own tables.
+    """
+
+    title: str
+    about: str
+    name: str
+    settings: dict[str, Any]
+
+
+_PAIRS = {"kind": "dpo", "data": "bundled:preferences.jsonl", "validation_fraction": 0.15, "batch_size": 16}
+
+TEMPLATES = (
+    StageTemplate(
+        "Pretraining",
+        "learn from text, every token of it",
+        "pretrain",
+        {"kind": "pretrain", "data": "bundled:pretrain.jsonl", "steps": 200},
+    ),
+    StageTemplate(
+        "Fine-tuning (SFT)",
+        "learn to answer from conversations",
+        "sft",
+        {"kind": "sft", "data": "bundled:sft.jsonl", "steps": 200},
+    ),
+    StageTemplate(
+        "Fine-tuning by LoRA",
+        "likewise, by small matrices beside weights that stand still",
+        "lora",
+        {
+            "kind": "sft",
+            "data": "bundled:sft.jsonl",
+            "steps": 200,
+            "learning_rate": 5e-3,
+            "lora": {"rank": 16, "alpha": 32.0},
+        },
+    ),
+    StageTemplate(
+        "Preferences (DPO)",
+        "of two answers make the better one likelier",
+        "dpo",
+        {**_PAIRS, "steps": 100, "learning_rate": 2e-5, "dpo": {"loss": "sigmoid", "beta": 0.1}},
+    ),
+    StageTemplate(
+        "Preferences by LoRA",
+        "likewise, by small matrices; the model is its own reference",
+        "dpo-lora",
+        {
+            **_PAIRS,
+            "steps": 100,
+            "learning_rate": 1e-3,
+            "dpo": {"loss": "sigmoid", "beta": 0.1},
+            "lora": {"rank": 16, "alpha": 32.0},
+        },
+    ),
+)
+
+
+def usual_template(kinds: list[str]) -> StageTemplate:
+    """What most people add next, after stages of these kinds."""
+    usual = "dpo" if "sft" in kinds else "sft" if "pretrain" in kinds else "pretrain"
+    return next(template for template in TEMPLATES if template.name == usual)
+
+
+async def ask_stage(app: "WorkbenchApp", draft: "ProfileDraft") -> StageTemplate | None:
+    """Let the person choose what the new stage is; None where they do not want one."""
+    width = max(len(template.title) for template in TEMPLATES)
+    lines = [
+        Content.assemble((template.title.ljust(width + 2), "bold"), (template.about, "$foreground 60%"))
+        for template in TEMPLATES
+    ]
+    at = TEMPLATES.index(usual_template(draft.stage_kinds()))
+    chosen = await app.push_screen_wait(ChoiceModal("Add a stage", lines, at))
+    return None if chosen is None else TEMPLATES[chosen]

@@ -200,10 +200,11 @@ def _transformers_step(
     """A step as the manual of transformers has it, on the same sizes."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    make: Any = AutoModelForCausalLM  # untyped there
     sizes: dict[str, Any] = config.to_dict()
     model_type = sizes.pop("model_type")
     del sizes["torch_dtype"]
-    peer: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes))
+    peer: Any = make.from_config(AutoConfig.for_model(model_type, **sizes))
     peer.to(device)
     peer.train()
     optimizer = torch.optim.AdamW(peer.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)

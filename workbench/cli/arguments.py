@@ -215,7 +215,7 @@ def _add_benchmarks(commands: Any) -> None:
     _add_overrides(train, "bench_overrides")
     train.add_argument("--rounds", type=_positive, default=5, metavar="N", help="turns of each contender")
     train.add_argument("--steps", type=_positive, default=4, metavar="N", help="steps of a turn")
-    train.add_argument("--transformers", action="store_true", help="also transformers' model of that family, if installed")
+    train.add_argument("--transformers", action="store_true", help="also transformers' model of the family")
     train.add_argument("--json", action="store_true", help="as JSON")
     text = "time the kernels on a GPU; without one, show what compiling them says"
     kernels = _add(actions, "kernels", "kernel_commands:bench_kernels", text)

@@ -78,6 +78,7 @@ def test_loss_and_every_gradient_agree_between_both_sides(sanitized, device, dty
 
 
 # Routers decide in float32, but on what the layers before them rounded: in bfloat16 a close call may fall either way.
+@pytest.mark.slow
 def test_experts_and_normed_heads_agree_too(device, monkeypatch) -> None:
     truth = loss_and_gradients("truth", device, torch.float32, True, False, MIXTURE)
     asked = note_kernels(monkeypatch)

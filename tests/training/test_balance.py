@@ -221,3 +221,17 @@ def test_a_compiled_mixture_trains_as_any_other(make_bench) -> None:
         assert other.loss == pytest.approx(one.loss, abs=1e-4)
         assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-3)
         assert other.balance_loss == pytest.approx(one.balance_loss, rel=1e-3)
+
+
+def test_blocks_that_are_made_again_for_the_backward_pass_change_no_gradient() -> None:
+    """Gradient checkpointing: the pass made again must keep what the first one kept, and count nothing twice."""
+    model = mixture()
+    whole, experts = step(model, [6])
+    figures = experts.figures()
+    gradients = {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
+    model.model.recompute_activations = True
+    again, experts = step(model, [6])
+    assert again == pytest.approx(whole, rel=1e-6)
+    assert experts.figures() == figures
+    for name, gradient in gradients.items():
+        assert torch.allclose(model.get_parameter(name).grad, gradient, atol=1e-7), name

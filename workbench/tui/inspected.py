@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from workbench.inspection.lens import Choice, Place
     from workbench.inspection.norms import LayerActivations, ParameterFigures
+    from workbench.inspection.routing import LayerRouting
     from workbench.model.transformer import Transformer
     from workbench.tokenizer.merging import MergeTable, Word
     from workbench.tokenizer.tokenizer import Tokenizer
@@ -151,6 +152,11 @@ class Inspected:
         from workbench.inspection.attention_maps import attention_maps
 
         return attention_maps(self.model, self.ids)
+
+    def _experts(self) -> "list[LayerRouting]":
+        from workbench.inspection.routing import read_routing
+
+        return read_routing(self.model, self.ids)
 
     def _lens(self) -> "list[list[tuple[Choice, ...]]]":
         from workbench.inspection.lens import logit_lens

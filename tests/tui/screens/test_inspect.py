@@ -77,6 +77,7 @@ async def test_every_view_is_computed_and_drawn(
             "next": "entropy",
             "attention": "layer 0 of 2, mean of all heads",
             "lens": "layer 1",
+            "experts": "no experts",
             "norms": "what is added to it",
             "weights": "layers.0.self_attn.q_proj",
         }

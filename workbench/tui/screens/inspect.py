@@ -26,6 +26,7 @@ VIEWS = {
     "next": "Next token",
     "attention": "Attention",
     "lens": "Logit lens",
+    "experts": "Experts",
     "norms": "Norms",
     "weights": "Weights",
 }
@@ -215,7 +216,7 @@ class InspectScreen(WorkbenchScreen):
         if action == "layer":
             return self.view in ("attention", "lens", "norms")
         if action == "token":
-            return self.view in ("tokens", "next", "attention", "lens")
+            return self.view in ("tokens", "next", "attention", "lens", "experts")
         return True
 
     def action_next_view(self, step: int = 1) -> None:

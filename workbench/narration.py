@@ -100,6 +100,19 @@ def experts(load: tuple[tuple[float, ...], ...] | None) -> str:
     return f"  experts {min(shares):.0%} to {max(shares):.0%}"
 
 
+def run_figure(measure: str, value: float | None) -> str:
+    """A figure of a whole run by its name: counts, spans of time and losses as such, all else as a score."""
+    if value is None:
+        return "-"
+    if measure == "step":
+        return f"{value:,.0f}"
+    if measure in ("tokens", "tokens_per_second"):
+        return count(value)
+    if measure == "seconds":
+        return duration(value)
+    return figure(value) if "loss" in measure else score(measure, value)
+
+
 @singledispatch
 def narrate(event: events.Event) -> Line | None:
     """One line about `event`, or None where the log need not tell it."""

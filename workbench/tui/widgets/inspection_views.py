@@ -187,15 +187,20 @@ def _norms(found: NormView, layer: int) -> RenderableType:
     return Group(table, Text(told, style="dim"))
 
 
+def _share(change: float | None) -> str:
+    return "" if change is None else f"{change:.1%}"
+
+
 def _weights(found: WeightView) -> RenderableType:
     cache = Table.grid(padding=(0, 2, 0, 0))
     cache.add_row(*(Text(name, style="dim") for name in ("KV cache of one text", "float32", "bfloat16")))
     for tokens, wide, narrow in found.cache_rows:
         cache.add_row(f"{tokens:,} tokens", size(wide), size(narrow))
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_row(*(Text(name, style="dim") for name in ("parameter", "shape", "rms", "largest")))
+    changed = f"changed since {found.since}" if found.since else ""
+    table.add_row(*(Text(name, style="dim") for name in ("parameter", "shape", "rms", "largest", changed)))
     for each in found.parameters:
         shape = " x ".join(str(length) for length in each.shape)
         name = each.name.removeprefix("model.").removesuffix(".weight")
-        table.add_row(Text(name, no_wrap=True), shape, figure(each.rms), figure(each.largest))
+        table.add_row(Text(name, no_wrap=True), shape, figure(each.rms), figure(each.largest), _share(each.change))
     return Group(cache, Text(f"{found.formula}\n", style="dim"), table)

@@ -109,6 +109,19 @@ def preference_words(measures: dict[str, float], prefix: str = "") -> str:
     return f"  pairs {accuracy:.1%}  margin {figure(margin, 2)}"
 
 
+def run_figure(measure: str, value: float | None) -> str:
+    """A figure of a whole run by its name: counts, spans of time and losses as such, all else as a score."""
+    if value is None:
+        return "-"
+    if measure == "step":
+        return f"{value:,.0f}"
+    if measure in ("tokens", "tokens_per_second"):
+        return count(value)
+    if measure == "seconds":
+        return duration(value)
+    return figure(value) if "loss" in measure else score(measure, value)
+
+
 @singledispatch
 def narrate(event: events.Event) -> Line | None:
     """One line about `event`, or None where the log need not tell it."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.inspection.attention_maps import attention_maps, received
+from workbench.inspection.attention_maps import attention_maps
 from workbench.model.transformer import Transformer
 
 
@@ -23,8 +23,3 @@ def test_rows_sum_to_one_and_see_nothing_later(model: Transformer, ids: list[int
     maps = attention_maps(model, ids)
     assert np.allclose(maps.sum(-1), 1, atol=1e-6)
     assert np.all(np.triu(maps, 1) == 0)
-
-
-def test_received_attention_is_a_mean_over_those_who_can_see(model: Transformer) -> None:
-    even = np.tril(np.ones((4, 4), np.float32)) / np.arange(1, 5, dtype=np.float32)[:, None]
-    assert np.allclose(received(even), [(1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, (1 / 2 + 1 / 3 + 1 / 4) / 3, 7 / 24, 1 / 4])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workbench.cli.arguments import DEFAULT_WORKSPACE
 from workbench.cli.terminal import clipped, one_line, table
-from workbench.narration import count, duration, figure, rate
+from workbench.narration import count, duration, figure, run_figure
 from workbench.runs.compare import Axis, Comparison, compare, comparison_data, parse_side, value_at
 
 CURVE_LINES = 10
@@ -26,19 +26,6 @@ def compare_sides(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measured(measure: str, value: float | None) -> str:
-    """A score for people: rates, spans of time and counts as such, shares in percent."""
-    if value is None:
-        return "-"
-    if measure in ("step", "tokens", "tokens_per_second"):
-        return f"{value:,.0f}" if measure == "step" else count(value)
-    if measure == "seconds":
-        return duration(value)
-    if measure == "learning_rate":
-        return rate(value)
-    return f"{value:.1%}" if measure.startswith(("exact_match", "accuracy")) else figure(value)
-
-
 def _parts(comparison: Comparison, axis: Axis) -> Iterator[str]:
     columns = shutil.get_terminal_size().columns
     labels = [one_line(side.label) for side in comparison.sides]
@@ -50,7 +37,7 @@ def _parts(comparison: Comparison, axis: Axis) -> Iterator[str]:
     rows = []
     for measure, values in comparison.scores.items():
         best = comparison.best(measure)
-        shown = [measured(measure, value) + (" *" if index == best else "  ") for index, value in enumerate(values)]
+        shown = [run_figure(measure, value) + (" *" if index == best else "  ") for index, value in enumerate(values)]
         rows.append((measure, *shown))
     yield "at the end of each (* is better)\n" + table([("", *labels), *rows], right=range(1, len(labels) + 1))
     for metric in ("val_loss", "loss"):

@@ -41,17 +41,6 @@ def attention_maps(model: Transformer, ids: Sequence[int]) -> NDArray[np.float32
     return stacked
 
 
-def received(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much of the others' attention each token gets: (..., seq), the mean over the tokens that can see it.
-
-    Args:
-        weights: (..., seq, seq), as of `attention_maps`.
-    """
-    seq = weights.shape[-1]
-    summed: NDArray[np.float32] = weights.sum(axis=-2) / np.arange(seq, 0, -1, dtype=np.float32)
-    return summed
-
-
 def _weights(attention: Attention, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """Softmax of the scaled products of queries and keys, (batch, heads, seq, seq) float32; later keys are unseen."""
     batch, seq, _ = x.shape

@@ -222,7 +222,9 @@ _CHAT = (
 )
 
 _INSPECT = (
-    Action("inspect.view", "f2,v", "next_view", "View", "Tokens, next tokens, attention, lens, norms, weights."),
+    Action(
+        "inspect.view", "f2,v", "next_view", "View", "Next view: tokens, chances, attention, layers, norms, weights."
+    ),
     Action("inspect.before", "f3,V", "next_view(-1)", "View before", "The view before this one.", footer=False),
     Action("inspect.models", "f9,m", "models", "Models", "Choose a model or checkpoint to look into."),
     Action("inspect.text", "e", "edit", "Text", "Write the text that is looked at; esc leaves the field."),

@@ -42,8 +42,9 @@ async def go_back(screen: "WorkbenchScreen", state: RunState, stage: StageState)
     newest = [finding for finding in stage.findings if finding.since >= 0][-1:]
     good = last_good_checkpoint(files, newest[0].since) if newest else None
     steps = [checkpoint.step for checkpoint in kept]
-    lines = [_line(checkpoint, losses, good) for checkpoint in kept]
-    at = steps.index(good) if good in steps else 0
+    best = min((losses[step] for step in steps if step in losses), default=None)
+    lines = [_line(step, losses.get(step), best, good) for step in steps]
+    at = steps.index(good) if good in steps else len(steps) - 1 if newest else 0
     choice = await app.push_screen_wait(ChoiceModal(f"Go back in {stage.name} to", lines, at))
     if choice is None:
         return
@@ -68,19 +69,15 @@ def _look(files: StageDirectory) -> tuple[list[Checkpoint], dict[int, float]]:
     return files.checkpoints()[::-1], losses
 
 
-def _line(checkpoint: Checkpoint, losses: dict[int, float], good: int | None) -> Content:
-    loss = losses.get(checkpoint.step)
-    best = loss is not None and loss == min(losses.values())
-    notes = [f"val {figure(loss)}" if loss is not None else "", "best" if best else ""]
-    notes.append("the last before the trouble" if checkpoint.step == good else "")
-    return Content.assemble(
-        f"step {checkpoint.step:>8,}   ", ("   ".join(note for note in notes if note), "$foreground 60%")
-    )
+def _line(step: int, loss: float | None, best: float | None, good: int | None) -> Content:
+    notes = [f"val {figure(loss)}" if loss is not None else "", "best" if loss is not None and loss == best else ""]
+    notes.append("the last before the trouble" if step == good else "")
+    return Content.assemble(f"step {step:>8,}   ", ("   ".join(note for note in notes if note), "$foreground 60%"))
 
 
 async def _ask_rate(screen: "WorkbenchScreen", stage: StageState, newest: Sequence[Diagnosed]) -> float | None:
     """The peak learning rate to go on with; None where the person left."""
-    peak = max((bucket.high for bucket in stage.learning_rate.buckets), default=1e-3)
+    peak = stage.peak_learning_rate or max((bucket.high for bucket in stage.learning_rate.buckets), default=1e-3)
     too_high = any(finding.finding in ("spike", "learning_rate_high") for finding in newest)
     proposed = peak / LOWER_BY if too_high else peak
     detail = f"It was {rate(peak)} so far; the schedule goes on with the new peak."

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import UsageError
+from workbench.runs.store import RunDirectory, StageDirectory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.inspection.lens import Choice, Place
     from workbench.inspection.norms import LayerActivations, ParameterFigures
+    from workbench.inspection.routing import LayerRouting
     from workbench.model.transformer import Transformer
     from workbench.tokenizer.merging import MergeTable, Word
     from workbench.tokenizer.tokenizer import Tokenizer
@@ -57,11 +59,13 @@ class WeightView:
     """Every parameter, and the memory of the KV cache.
 
     Args:
+        since: the earlier model that changes are told from, for people; empty where there is none.
         cache_rows: (tokens, bytes in float32, bytes in bfloat16).
         formula: how these come about, with this model's numbers.
     """
 
     parameters: "list[ParameterFigures]"
+    since: str
     cache_rows: list[tuple[int, int, int]]
     formula: str
 
@@ -71,12 +75,13 @@ class Inspected:
     """A model in memory, a text, and what was computed of them so far.
 
     Args:
-        name: of the model, for people.
+        name: of the model, for people; directory: where it lies, None for one in training.
     """
 
     name: str
     model: "Transformer"
     tokenizer: "Tokenizer"
+    directory: Path | None = None
     text: str = ""
     ids: list[int] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
@@ -152,6 +157,11 @@ class Inspected:
 
         return attention_maps(self.model, self.ids)
 
+    def _experts(self) -> "list[LayerRouting]":
+        from workbench.inspection.routing import read_routing
+
+        return read_routing(self.model, self.ids)
+
     def _lens(self) -> "list[list[tuple[Choice, ...]]]":
         from workbench.inspection.lens import logit_lens
 
@@ -165,15 +175,18 @@ class Inspected:
 
     def _weights(self) -> WeightView:
         from workbench.inspection.norms import kv_cache_bytes, weight_figures
+        from workbench.model.weights import load_model
 
-        config = self.model.config
+        config, earlier = self.model.config, earlier_model(self.directory) if self.directory is not None else None
+        before = load_model(earlier[1]) if earlier is not None else None
+        since = earlier[0] if earlier is not None else ""
         lengths = sorted({min(length, config.max_position_embeddings) for length in (128, 1024, 8192, 10**9)})
         rows = [(each, kv_cache_bytes(config, each, 4), kv_cache_bytes(config, each, 2)) for each in lengths]
         formula = (
             f"2 (keys, values) x {config.num_hidden_layers} layers x {config.num_key_value_heads} key-value heads x "
             f"{config.head_dim} numbers a head x tokens x bytes a number"
         )
-        return WeightView(weight_figures(self.model), rows, formula)
+        return WeightView(weight_figures(self.model, before), since, rows, formula)
 
 
 def open_model(directory: Path, name: str) -> Inspected:
@@ -184,7 +197,34 @@ def open_model(directory: Path, name: str) -> Inspected:
     """
     from workbench.inference.loading import load_both
 
-    return Inspected(name, *load_both(directory))
+    model, tokenizer = load_both(directory)
+    return Inspected(name, model, tokenizer, directory)
+
+
+def earlier_model(directory: Path) -> tuple[str, Path] | None:
+    """What a run's model came from, with a name: the oldest kept checkpoint of its stage, or the stage before."""
+    step = checkpoint_step(directory)
+    stage_path = directory.parent if step is None else directory.parent.parent
+    if not (stage_path.parent / "profile.toml").is_file():
+        return None
+    run = RunDirectory(stage_path.parent)
+    stages = run.stages()
+    places = [index for index, stage in enumerate(stages) if stage.path == stage_path]
+    if not places:
+        return None
+    kept = stages[places[0]].checkpoints()
+    # the newest is what the stage's result was made from
+    older = kept[:-1] if step is None else [each for each in kept if each.step < step]
+    if older:
+        return f"step {older[0].step:,}", older[0].path
+    model = stages[places[0] - 1].newest_model() if places[0] > 0 else None
+    return (stages[places[0] - 1].name, model) if model is not None else None
+
+
+def checkpoint_step(directory: Path) -> int | None:
+    """The step of a checkpoint's directory; None for any other."""
+    stage = StageDirectory(directory.parent.parent)
+    return next((each.step for each in stage.checkpoints() if each.path == directory), None)
 
 
 def shade(value: float) -> str:

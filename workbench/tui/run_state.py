@@ -42,6 +42,7 @@ class StageState:
     samples: deque[events.SampleMade] = field(default_factory=lambda: deque(maxlen=SAMPLES))
     scores: dict[str, float] = field(default_factory=dict)
     findings: list[events.Diagnosed] = field(default_factory=list)
+    peak_learning_rate: float | None = None  # as a person changed it
     done: bool = False
 
     def cut_back(self, step: int) -> None:
@@ -188,6 +189,10 @@ class RunState:
         best = math.inf if stage.best_val_loss is None else stage.best_val_loss
         if math.isfinite(event.val_loss) and event.val_loss < best:
             stage.best_val_loss, stage.best_val_step = event.val_loss, event.step
+
+    @_take.register
+    def _(self, event: events.LearningRateChanged) -> None:
+        self._stage(event.stage).peak_learning_rate = event.learning_rate
 
     @_take.register
     def _(self, event: events.Diagnosed) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from workbench.config import TokenizerSettings
 from workbench.tui.app import WorkbenchApp
+from workbench.tui.inspected import earlier_model
 
 MakeApp = Callable[..., WorkbenchApp]
 ReadScreen = Callable[[WorkbenchApp], str]
@@ -77,6 +78,7 @@ async def test_every_view_is_computed_and_drawn(
             "next": "entropy",
             "attention": "layer 0 of 2, mean of all heads",
             "lens": "layer 1",
+            "experts": "no experts",
             "norms": "what is added to it",
             "weights": "layers.0.self_attn.q_proj",
         }
@@ -103,6 +105,21 @@ async def test_token_layer_and_head_are_chosen_by_keys(
         await wait_until(pilot, lambda: "layer 1 of 2, head 0 of 4" in screen_text(app))
         await pilot.press("u", "h")
         await wait_until(pilot, lambda: "layer 0 of 2, mean" in screen_text(app))
+
+
+def test_changes_are_told_from_the_oldest_checkpoint_or_the_stage_before(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in ("pretrain/model", "sft/checkpoints/step-000010", "sft/checkpoints/step-000020", "sft/model"):
+        (run / name).mkdir(parents=True)
+        (run / name / "config.json").touch()
+    (run / "state.json").write_text('{"stages": ["pretrain", "sft"]}', encoding="utf-8")
+    (run / "profile.toml").touch()
+    first = run / "sft/checkpoints/step-000010"
+    assert earlier_model(run / "sft/model") == ("step 10", first)
+    assert earlier_model(run / "sft/checkpoints/step-000020") == ("step 10", first)
+    assert earlier_model(first) == ("pretrain", run / "pretrain/model")
+    assert earlier_model(run / "pretrain/model") is None
+    assert earlier_model(tmp_path / "elsewhere") is None
 
 
 async def test_an_empty_text_is_told_in_words(

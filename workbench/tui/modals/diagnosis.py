@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from workbench.events import Diagnosed
-from workbench.narration import figure
+from workbench.narration import count, figure
 from workbench.tui.modals.base import WorkbenchModal
 from workbench.tui.run_state import StageState
 from workbench.tui.widgets.finding_line import SEVERITY_TONES
@@ -76,8 +76,9 @@ def expectations(stage: StageState) -> list[str]:
         measured = (
             f", validation {figure(best)} at best, at step {stage.best_val_step:,}" if stage.best_val_step else ""
         )
-        shown = math.exp(now) if now < 50 else math.inf
-        lines.append(f"It is now at {figure(now)}{measured}: as unsure as among {shown:,.1f} equally likely tokens.")
+        among = math.exp(now) if now < 50 else math.inf
+        shown = f"{among:,.1f}" if among < 1000 else count(among)
+        lines.append(f"It is now at {figure(now)}{measured}: as unsure as among {shown} equally likely tokens.")
     return lines or ["No step was taken yet."]
 
 

@@ -11,7 +11,7 @@ from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
 from workbench.errors import WorkbenchError
-from workbench.narration import figure
+from workbench.narration import figure, run_figure
 from workbench.runs.compare import Axis, Comparison, Side, compare, parse_side
 from workbench.runs.store import RunDirectory, list_runs
 from workbench.tui.actions import bindings
@@ -23,7 +23,6 @@ from workbench.tui.widgets.comparison_panes import (
     SHAPES,
     answer_table,
     difference_table,
-    measured,
     score_table,
 )
 from workbench.tui.widgets.line_chart import LineChart, Shown
@@ -273,7 +272,7 @@ class CompareScreen(WorkbenchScreen):
 def as_markdown(comparison: Comparison) -> str:
     """Scores and differing settings as two Markdown tables."""
     head = ["", *(side.label for side in comparison.sides)]
-    scores = [[name, *(measured(name, value) for value in values)] for name, values in comparison.scores.items()]
+    scores = [[name, *(run_figure(name, value) for value in values)] for name, values in comparison.scores.items()]
     settings = [[each.key, *each.values] for each in comparison.differences]
     rule = ["---"] * len(head)
     tables = ([head, rule, *scores], [head, rule, *settings])

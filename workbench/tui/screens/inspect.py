@@ -26,6 +26,7 @@ VIEWS = {
     "next": "Next token",
     "attention": "Attention",
     "lens": "Logit lens",
+    "experts": "Experts",
     "norms": "Norms",
     "weights": "Weights",
 }
@@ -139,12 +140,12 @@ class InspectScreen(WorkbenchScreen):
         return Inspected(choice.label, session.model, session.tokenizer)
 
     def _not_loaded(self, choice: ModelChoice, problem: str) -> None:
-        if self._wanted == choice:
+        if self._wanted == choice and self.query_one_optional(TextPane) is not None:
             self.query_one(TextPane).show(f"{choice.label} could not be opened.\n\n{problem}")
             self._wanted = None
 
     def _loaded(self, choice: ModelChoice, loaded: Inspected) -> None:
-        if self._wanted == choice:
+        if self._wanted == choice and self.query_one_optional(TextPane) is not None:
             self.inspected = loaded
             self._take_text()
 
@@ -165,7 +166,9 @@ class InspectScreen(WorkbenchScreen):
 
     def _show_view(self) -> None:
         """Draw the view, which is computed first where it is not known yet."""
-        inspected, pane = self.inspected, self.query_one(TextPane)
+        inspected, pane = self.inspected, self.query_one_optional(TextPane)
+        if pane is None:  # it is being torn down
+            return
         names = " ".join(f"\\[{name}]" if key == self.view else name for key, name in VIEWS.items())
         pane.border_title = names if self.size.width >= 100 else VIEWS[self.view]
         if inspected is None:
@@ -215,7 +218,7 @@ class InspectScreen(WorkbenchScreen):
         if action == "layer":
             return self.view in ("attention", "lens", "norms")
         if action == "token":
-            return self.view in ("tokens", "next", "attention", "lens")
+            return self.view in ("tokens", "next", "attention", "lens", "experts")
         return True
 
     def action_next_view(self, step: int = 1) -> None:

@@ -6,25 +6,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from workbench.narration import count, duration, figure
+from workbench.narration import run_figure
 from workbench.runs.compare import Comparison, Saying
 
 COLOURS = ("primary", "accent", "success", "warning", "secondary", "error")
 SHAPES = ("●", "■", "▲", "◆", "○", "□")
 """A colour and a shape for each side: never the colour alone."""
-
-
-def measured(measure: str, value: float | None) -> str:
-    """A score for people."""
-    if value is None:
-        return "-"
-    if measure == "step":
-        return f"{value:,.0f}"
-    if measure in ("tokens", "tokens_per_second"):
-        return count(value)
-    if measure == "seconds":
-        return duration(value)
-    return f"{value:.1%}" if measure.startswith(("exact_match", "accuracy")) else figure(value)
 
 
 def score_table(comparison: Comparison) -> Table:
@@ -33,7 +20,7 @@ def score_table(comparison: Comparison) -> Table:
     for measure, values in comparison.scores.items():
         best = comparison.best(measure)
         cells = [
-            Text(f"{measured(measure, value)}{' ★' if index == best else ''}", "bold" if index == best else "")
+            Text(f"{run_figure(measure, value)}{' ★' if index == best else ''}", "bold" if index == best else "")
             for index, value in enumerate(values)
         ]
         table.add_row(Text(measure.replace("_", " "), "dim"), *cells)

@@ -13,6 +13,7 @@ from workbench.tui.widgets.spark import bar
 
 if TYPE_CHECKING:
     from workbench.inspection.lens import Choice, Place
+    from workbench.inspection.routing import LayerRouting
 
 MEAN = 0  # of all heads, in place of one
 _LABEL = 12
@@ -38,6 +39,8 @@ def draw(view: str, inspected: Inspected, found: Any, token: int, layer: int, he
             return _attention(inspected, found, token, layer, head, width)
         case "lens":
             return _lens(inspected, found, token, layer, width)
+        case "experts":
+            return _experts(inspected, found, token)
         case "norms":
             return _norms(found, layer)
         case _:
@@ -142,6 +145,23 @@ def _lens(
     return Group(table, told)
 
 
+def _experts(inspected: Inspected, found: "list[LayerRouting]", token: int) -> RenderableType:
+    if not found:
+        return Text("This model has no experts: every token takes the same way through each layer.")
+    table = Table.grid(padding=(0, 1, 0, 0))
+    heads = ("", "load of each expert", "most", "least")
+    table.add_row(*(Text(name, style="dim") for name in heads))
+    for layer, routing in enumerate(found):
+        fair = 1 / len(routing.load)
+        drawn = "".join(shade(min(1.0, share / fair / 2)) for share in routing.load)
+        table.add_row(f"layer {layer}", Text(f"|{drawn}|"), f"{max(routing.load):.1%}", f"{min(routing.load):.1%}")
+    told = Text(f"\n{inspected.labels[token]!r} visits\n", style="bold")
+    for layer, routing in enumerate(found):
+        visits = (f"expert {expert} {weight:.0%}" for expert, weight in routing.visits[token])
+        told.append(f"layer {layer:<4} ", style="dim").append(f"{'   '.join(visits)}\n")
+    return Group(table, told)
+
+
 def _norms(found: NormView, layer: int) -> RenderableType:
     table = Table.grid(padding=(0, 1, 0, 0))
     names = ("", "residual", "", "attention", "mlp", "largest", "gradient", "")
@@ -167,15 +187,20 @@ def _norms(found: NormView, layer: int) -> RenderableType:
     return Group(table, Text(told, style="dim"))
 
 
+def _share(change: float | None) -> str:
+    return "" if change is None else f"{change:.1%}"
+
+
 def _weights(found: WeightView) -> RenderableType:
     cache = Table.grid(padding=(0, 2, 0, 0))
     cache.add_row(*(Text(name, style="dim") for name in ("KV cache of one text", "float32", "bfloat16")))
     for tokens, wide, narrow in found.cache_rows:
         cache.add_row(f"{tokens:,} tokens", size(wide), size(narrow))
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_row(*(Text(name, style="dim") for name in ("parameter", "shape", "rms", "largest")))
+    changed = f"changed since {found.since}" if found.since else ""
+    table.add_row(*(Text(name, style="dim") for name in ("parameter", "shape", "rms", "largest", changed)))
     for each in found.parameters:
         shape = " x ".join(str(length) for length in each.shape)
         name = each.name.removeprefix("model.").removesuffix(".weight")
-        table.add_row(Text(name, no_wrap=True), shape, figure(each.rms), figure(each.largest))
+        table.add_row(Text(name, no_wrap=True), shape, figure(each.rms), figure(each.largest), _share(each.change))
     return Group(cache, Text(f"{found.formula}\n", style="dim"), table)

@@ -149,7 +149,7 @@ def _measure_nvidia(compiled: Any, cubin: bytes, architecture: str) -> dict[str,
     code = machine_code.disassemble(cubin, TOOLS)
     registers, _ = machine_code.resources(cubin, TOOLS)
     family, number = machine_code.matrix_family(code)
-    moved = [opcode for opcode in code.instructions if opcode.startswith(machine_code.GLOBAL)]
+    moved = [opcode for opcode in code.instructions if machine_code.accesses_memory(opcode)]
     tensor_copies = code.count(*machine_code.TENSOR_COPIES)
     total = sum(map(machine_code.access_bytes, moved))
     wide = sum(size for size in map(machine_code.access_bytes, moved) if size >= _WIDE)

@@ -58,6 +58,11 @@ class Loop:
         return max(cycles, key=lambda name: cycles[name])
 
 
+def accesses_memory(opcode: str) -> bool:
+    """Whether it is a load from or a store to global memory; not LDGDEPBAR, which only groups asynchronous copies."""
+    return opcode.split(".")[0] in GLOBAL
+
+
 def access_bytes(opcode: str) -> int:
     """Bytes that one lane moves by a load or store."""
     found = re.findall(r"\.(U8|S8|U16|S16|64|128|256)\b", opcode)
@@ -121,7 +126,7 @@ def hot_loop(code: Code, card: Card, tensor_core_flops: float) -> Loop | None:
     candidates = []
     for indices in code.loops:
         opcodes = [code.instructions[index] for index in indices]
-        accesses = sum(opcode.startswith((*GLOBAL, "UTMALDG")) for opcode in opcodes)
+        accesses = sum(accesses_memory(opcode) or opcode.startswith("UTMALDG") for opcode in opcodes)
         candidates.append((frozenset(indices), model_loop(opcodes, card, tensor_core_flops), accesses))
     inner = [each for each in candidates if not _holds_another(each, candidates)]
     if not any(loop.matrix_flops for _, loop, _ in inner):
@@ -135,12 +140,10 @@ def hot_loop(code: Code, card: Card, tensor_core_flops: float) -> Loop | None:
 
 def bytes_loaded_at_once(code: Code) -> int:
     """Bytes a lane asks for in the longest loop that reads memory, or in all of the code if none does."""
-    reading = [
-        indices for indices in code.loops if any(code.instructions[index].startswith("LDG") for index in indices)
-    ]
+    reads = [accesses_memory(opcode) and opcode.startswith("LDG") for opcode in code.instructions]
+    reading = [indices for indices in code.loops if any(reads[index] for index in indices)]
     hot = max(reading, key=len, default=tuple(range(len(code.instructions))))
-    opcodes = [code.instructions[index] for index in hot]
-    return sum(access_bytes(opcode) for opcode in opcodes if opcode.startswith("LDG"))
+    return sum(access_bytes(code.instructions[index]) for index in hot if reads[index])
 
 
 def tcgen05_flops(ttgir: str, warps: int) -> float:

@@ -155,8 +155,8 @@ _TABLE = {
     },
 }
 _TABLE["sm_80"] = _TABLE["default"] | {
-    "many": Launch(_blocks(128, 128, 64), 8, 3),
-    "weight": Launch(_blocks(128, 128, 64), 8, 3),
+    "many": Launch(_blocks(128, 256, 32), 8, 3),
+    "weight": Launch(_blocks(128, 256, 32), 8, 3),
 }
 _TABLE["sm_86"] = _TABLE["sm_89"] = _TABLE["sm_120"] = _TABLE["default"]
 _TABLE["sm_90"] = _TABLE["default"] | {

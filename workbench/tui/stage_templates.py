@@ -51,7 +51,7 @@ TEMPLATES = (
             "kind": "sft",
             "data": "bundled:sft.jsonl",
             "steps": 200,
-            "learning_rate": 5e-3,
+            "learning_rate": 1e-3,
             "lora": {"rank": 16, "alpha": 32.0},
         },
     ),
@@ -68,7 +68,7 @@ TEMPLATES = (
         {
             **_PAIRS,
             "steps": 100,
-            "learning_rate": 1e-3,
+            "learning_rate": 1e-4,
             "dpo": {"loss": "sigmoid", "beta": 0.1},
             "lora": {"rank": 16, "alpha": 32.0},
         },

@@ -253,6 +253,7 @@ class WorkbenchApp(App[int]):
         """Let our job finish its step and save, then leave with `code`; with `hand_over` another process goes on."""
         run = self.bridge.active
         if not self.bridge.busy or run is None:
+            self._handing_over = False  # a job that an earlier wish has just stopped follows the later one
             self._leave(code)
             return
         run.stop()

@@ -102,7 +102,8 @@ def fields_of(schema: str) -> tuple[SettingField, ...]:
             continue
         parts = (*described.get("allOf", ()), *described.get("anyOf", ()), described)
         nested = next((part["$ref"] for part in parts if "$ref" in part), None)
-        if nested is None:
+        # a table, or none; what may also be a text or a list is one field
+        if nested is None or any(part.get("type", "null") != "null" for part in described.get("anyOf", ())):
             found.append(_field((name,), described, name in table.get("required", ())))
             continue
         inner = whole["$defs"][nested.rpartition("/")[2]]

@@ -13,6 +13,7 @@ from workbench.profile import find_profile, read_profile
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
 from workbench.tui.modals.ask import AskModal
+from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.diff import DiffModal
 from workbench.tui.modals.error import ErrorModal
@@ -356,6 +357,9 @@ async def test_stages_are_added_moved_and_removed(workbench: MakeApp, wait_until
         screen = await opened(app, pilot, wait_until, small)
         assert screen.draft is not None
         await pilot.press("j", "j", "j", "a")
+        await wait_until(pilot, lambda: isinstance(app.screen, ChoiceModal))
+        await pilot.press("enter")  # what most people add next
+        await wait_until(pilot, lambda: screen.section.title == "sft")
         await settled(screen, pilot, wait_until)
         assert [section.title for section in screen.draft.sections()][4:6] == ["pretrain", "sft"]
         assert screen.section.title == "sft" and not screen.problems

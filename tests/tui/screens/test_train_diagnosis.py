@@ -104,7 +104,7 @@ async def test_going_back_asks_for_checkpoint_and_rate_then_stops_and_goes_on(
         request = app.bridge.active.request_made  # type: ignore[union-attr]
         assert (request.resume, request.from_step, request.stage) == (directory, 20, "pretrain")
         assert request.learning_rate == pytest.approx(1e-4)
-        assert first is not None and first.state.status == "stopped"
+        assert first is not None and first.finished
 
 
 async def test_leaving_a_question_changes_nothing(workbench: MakeApp, wait_until: Wait, script: list[Event]) -> None:

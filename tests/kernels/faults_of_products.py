@@ -54,8 +54,8 @@ KL = faults_in(
     ("padding counted", "return tl.where(at < vocab_size, x * scale, LOWEST)", "return x * scale"),
     (
         "divergence without the sums",
-        "divergence = moment / total_a - (log_sum_a - log_sum_b)",
-        "divergence = moment / total_a",
+        "(mean - (log_sum_a - log_sum_b)) * LN2",
+        "mean * LN2",
     ),
     (
         "the gradient without the temperature",
@@ -74,7 +74,7 @@ KL = faults_in(
 GROUPED = faults_in(
     "grouped_matmul",
     ("test_grouped_matmul",),
-    ("an expert's end not kept", "        end = tl.minimum(start + count, tokens)", "        end = tokens"),
+    ("an expert's end not kept", "tl.minimum(start + count, tokens), tokens)", "tokens, tokens)"),
     (
         "blocks before counted by <",
         "before = tl.cumsum(blocks, 0) <= block_m",
@@ -97,7 +97,7 @@ GROUPED = faults_in(
         "total = tl.dot(a, b, total, input_precision=PRECISION)",
         "total = tl.dot(a, b, input_precision=PRECISION)",
     ),
-    ("rest's rows not made zero", "        depth = 0\n", "        depth = depth\n"),
+    ("rest's rows not made zero", "tl.where(expert < experts, depth, 0)", "depth"),
     (
         "the weight's gradient from the wrong token on",
         "    start = tl.sum(tl.where(each < expert, counts, 0), 0)\n    count = tl.minimum",

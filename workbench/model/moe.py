@@ -52,8 +52,6 @@ class Experts(nn.Module):
         self.gate_up_proj = nn.Parameter(torch.zeros(experts, 2 * inner, hidden))
         self.down_proj = nn.Parameter(torch.zeros(experts, hidden, inner))
 
-    # How many tokens an expert gets changes in every step, and a compiler would start anew.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, rows: Tensor, counts: Tensor) -> Tensor:
         """rows and the result: (tokens, hidden_size), sorted by expert; counts: (experts,), tokens of each."""
         gate, up = workbench_kernels.grouped_matmul(rows, self.gate_up_proj, counts).chunk(2, dim=-1)

@@ -140,6 +140,13 @@ def test_a_short_list_among_many_problems_is_one_of_them() -> None:
     assert "unknown key stage.pretrain.warm" in told
 
 
+def test_a_stage_that_contradicts_itself_is_not_judged_by_defaults_as_well() -> None:
+    told = problems_of(
+        GOOD.replace("steps = 10", "steps = 10\nwarmup = 20\nsequence_length = 32"), "model.max_position_embeddings=64"
+    )
+    assert "warmup" in told and "pretrain.sequence_length" not in told
+
+
 def test_a_missing_file_is_told_beside_tables_that_contradict_each_other(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(GOOD.replace("steps = 10", "steps = 10\nsequence_length = 4096"))
     with pytest.raises(ProfileError) as caught:

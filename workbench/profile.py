@@ -252,7 +252,8 @@ def _take_out(location: list[int | str], values: dict[str, Any]) -> None:
     last = location[-1] if location else None
     if isinstance(table, list) and isinstance(last, int):
         kept = table[last] if isinstance(table[last], dict) else {}
-        table[last] = {**needed, **{key: kept[key] for key in ("name", "kind", "data") if key in kept}, "steps": 1}
+        table[last] = {**needed, **{key: kept[key] for key in ("name", "kind", "data") if key in kept}}
+        table[last] |= {"steps": 1, "sequence_length": 2}
     elif isinstance(table, dict) and last == "data":
         table["data"] = [PLACEHOLDER]
     elif isinstance(table, dict) and last is not None:

@@ -1,6 +1,7 @@
-"""What is exported comes back, and transformers computes the same from it; what llama.cpp cannot compute is refused."""
+"""What is exported comes back, and transformers and llama.cpp compute the same from it, or it is refused."""
 
 import math
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,52 @@ def test_transformers_computes_the_same_from_the_file(make, tmp_path: Path, case
     ids = torch.arange(60).view(2, 30) * 3 % own.config.vocab_size
     with torch.no_grad():
         assert (own(ids) - foreign(ids).logits).abs().max() < 1e-4
+
+
+def serve(path: Path) -> Any:
+    """llama.cpp with a file, computing in float32 throughout (it keeps keys and values in float16 by itself)."""
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup, parameters.verbosity = 128, 1, False, -1
+    parameters.cpuparams.n_threads = 1
+    parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    return xllamacpp.Server(parameters)
+
+
+def likeliest(server: Any, ids: list[int]) -> list[dict[str, Any]] | None:
+    """The five likeliest next tokens, each with its `id` and `logprob`; None where the first is no whole character.
+
+    A byte of a character is held back until the rest of it is there, and its likelihood with it.
+    """
+    wanted = {"prompt": ids, "n_predict": 1, "temperature": 0, "logprobs": 5, "stream": False}
+    told = server.handle_completions(wanted)["choices"][0]["logprobs"]
+    return told["content"][0]["top_logprobs"] if told else None
+
+
+@pytest.mark.skipif(
+    platform.system() != "Linux" or platform.machine() != "x86_64", reason="its wheels are for Linux on x86-64"
+)
+@pytest.mark.parametrize("case", MODELS)
+def test_llama_cpp_computes_the_same_from_the_file(make, tmp_path: Path, case: str) -> None:
+    directory = make(**MODELS[case])
+    export_gguf(directory, tmp_path / "model.gguf", "f32")
+    ids = torch.randint(0, 320, (40,), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        own = load_model(directory)(ids[None]).log_softmax(dim=-1)[0]  # (tokens, vocab)
+    server = serve(tmp_path / "model.gguf")
+    compared = 0
+    for known in range(1, len(ids)):
+        theirs = likeliest(server, ids[:known].tolist())
+        if theirs is None:
+            continue
+        compared += 1
+        ours = own[known - 1]
+        assert theirs[0]["id"] == int(ours.argmax())
+        assert all(abs(token["logprob"] - float(ours[token["id"]])) < 1e-4 for token in theirs)
+    assert compared > len(ids) // 2
 
 
 def test_the_tokenizer_in_the_file_is_the_models(make, tmp_path: Path, tokenizer: Tokenizer) -> None:

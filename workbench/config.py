@@ -161,6 +161,14 @@ class PreferenceSettings(Settings):
     """Share of pairs taken to be the wrong way round; for sigmoid and simpo."""
     gamma: Annotated[float, Field(ge=0)] = 0.5
     """By how much simpo wants the better answer to lead, before beta."""
+    sft_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of plain fine-tuning on the better answers beside it: without, both answers may get rarer, as long as the
+    worse does faster. orpo has it already, with weight 1."""
+
+    @property
+    def imitation(self) -> float:
+        """The weight of fine-tuning on the better answers, whatever the loss calls it."""
+        return 1.0 if self.loss == "orpo" else self.sft_weight
 
     @property
     def has_reference(self) -> bool:
@@ -174,6 +182,8 @@ class PreferenceSettings(Settings):
             problems.append(f"label_smoothing: has no effect with loss = {self.loss!r}; leave it out")
         if self.gamma != type(self).model_fields["gamma"].default and self.loss != "simpo":
             problems.append(f"gamma: has no effect with loss = {self.loss!r}; leave it out")
+        if self.sft_weight and self.loss == "orpo":
+            problems.append("sft_weight: orpo imitates the better answers already; leave it out")
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -198,8 +198,12 @@ def test_preferences_that_stay_at_ln_two_are_told_with_their_margin() -> None:
     flat = curve([math.log(2) + 0.001] * 40, reward_accuracy=[0.51] * 40, reward_margin=[0.002] * 40)
     step, finding = found(stage(kind="dpo", fresh=False), flat)["flat_preferences"]
     assert step == 200 and "reward accuracy 0.510" in finding.cause and "reward margin 0.002" in finding.cause
+    imitating = curve([0.9] * 40, reward_margin=[0.002] * 40)  # the loss of fine-tuning beside it
+    assert "flat_preferences" in found(stage(kind="dpo", fresh=False), imitating)
     moving = curve(np.linspace(0.693, 0.5, 40))
     assert found(stage(kind="dpo", fresh=False), moving) == {}
+    preferring = curve([math.log(2)] * 40, reward_margin=[-900.0, 0.9] * 20)
+    assert found(stage(kind="dpo", fresh=False), preferring) == {}
 
 
 def test_what_earlier_starts_told_is_not_told_again() -> None:

@@ -230,7 +230,10 @@ def flat_preferences(history: History) -> Finding | None:
     stage = history.stage
     if stage.kind != "dpo" or len(recent) < FLAT_REPORTS or recent[-1].step < FLAT_PART * stage.steps:
         return None
-    if recent[-1].step <= stage.warmup or abs(_median(recent) - math.log(2)) > FLAT_MARGIN:
+    margins = [report.measures["reward_margin"] for report in recent if "reward_margin" in report.measures]
+    # the loss itself may hold more than the preference: see `sft_weight`
+    loss = -_log_sigmoid(statistics.median(margins)) if margins else _median(recent)
+    if recent[-1].step <= stage.warmup or abs(loss - math.log(2)) > FLAT_MARGIN:
         return None
     told = ""
     for name in ("reward_accuracy", "reward_margin"):
@@ -240,7 +243,7 @@ def flat_preferences(history: History) -> Finding | None:
         "flat_preferences",
         "warning",
         -1,
-        f"the preference loss is still {_median(recent):.4f}, ln 2 = {math.log(2):.4f}{told}: the model prefers "
+        f"the preference loss is still {loss:.4f}, ln 2 = {math.log(2):.4f}{told}: the model prefers "
         f"nothing yet at a learning rate of {recent[-1].learning_rate:.2e}",
         "raise learning_rate (1e-6 to 5e-6 is usual for full weights, 1e-5 to 1e-4 with LoRA); check that chosen and "
         "rejected answers differ",
@@ -257,6 +260,10 @@ AT_REPORT: tuple[Rule, ...] = (
     flat_preferences,
 )
 AT_VALIDATION: tuple[Rule, ...] = (high_start, overfitting)
+
+
+def _log_sigmoid(x: float) -> float:
+    return min(x, 0.0) - math.log1p(math.exp(-abs(x)))
 
 
 def _median(reports: list[Report]) -> float:

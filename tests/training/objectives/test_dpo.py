@@ -84,17 +84,18 @@ def trl_trainer(folder: Path, policy: Path, reference: Path, **settings: Any) ->
     )
 
 
-@pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
-def test_loss_gradients_and_measures_are_those_of_trl(tmp_path: Path, loss: str) -> None:
+@pytest.mark.parametrize(("loss", "sft_weight"), [("sigmoid", 0.0), ("ipo", 0.0), ("sigmoid", 0.7)])
+def test_loss_gradients_and_measures_are_those_of_trl(tmp_path: Path, loss: str, sft_weight: float) -> None:
     for name, seed in (("policy", 1), ("reference", 2)):
         save_model(model_of(seed), tmp_path / name)
-    theirs = trl_trainer(tmp_path, tmp_path / "policy", tmp_path / "reference", loss_type=[loss], beta=0.3)
+    parts = {"loss_type": [loss, "sft"], "loss_weights": [1.0, sft_weight]} if sft_weight else {"loss_type": [loss]}
+    theirs = trl_trainer(tmp_path, tmp_path / "policy", tmp_path / "reference", beta=0.3, **parts)
     theirs.model.train()
     rows = [{"prompt_ids": asked, "chosen_ids": good, "rejected_ids": bad} for asked, good, bad in PAIRS]
     expected = theirs.compute_loss(theirs.model, theirs.data_collator(rows))
     expected.backward()
     own = load_model(tmp_path / "policy")
-    objective = PreferenceObjective(PreferenceSettings(loss=loss, beta=0.3))  # type: ignore[arg-type]
+    objective = PreferenceObjective(PreferenceSettings(loss=loss, beta=0.3, sft_weight=sft_weight))  # type: ignore[arg-type]
     value, measures = step(objective, own, pair_batch(load_model(tmp_path / "reference")), size=2)
     assert value == pytest.approx(float(expected.detach()), abs=1e-5)
     for name, parameter in theirs.model.named_parameters():

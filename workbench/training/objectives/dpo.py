@@ -3,7 +3,7 @@
 The losses are pure functions of log-probabilities, a number for each pair. Names and values are those of TRL.
 
 Sources: DPO, Rafailov et al. 2023, arXiv:2305.18290; IPO, Azar et al. 2023, arXiv:2310.12036; SimPO, Meng et al. 2024,
-arXiv:2405.14734; ORPO, Hong et al. 2024, arXiv:2403.07691.
+arXiv:2405.14734; ORPO, Hong et al. 2024, arXiv:2403.07691; fine-tuning beside them, Pang et al. 2024, arXiv:2404.19733.
 """
 
 from dataclasses import dataclass, replace
@@ -100,9 +100,9 @@ class PreferenceObjective:
         self.settings = settings
 
     def totals(self, batch: Batch) -> dict[str, int]:
-        """Pairs, and for orpo the tokens of the chosen answers."""
+        """Pairs, and where the chosen answers are imitated as well, their tokens."""
         totals = {"pairs": batch.units}
-        if self.settings.loss == "orpo":
+        if self.settings.imitation:
             totals["chosen_tokens"] = int((batch.labels[::2] != IGNORED).sum())
         return totals
 
@@ -125,12 +125,12 @@ class PreferenceObjective:
         reference = self._reference(batch, labels)
         pairs = _pairs(logps, reference, labels)
         sums = {"pairs": self.losses(pairs).sum()}
-        if self.settings.loss == "orpo":
-            sums["chosen_tokens"] = -pairs.chosen.sum()
+        if self.settings.imitation:
+            sums["chosen_tokens"] = -self.settings.imitation * pairs.chosen.sum()
         return sums, self._measures(pairs, logps.detach(), reference)
 
     def losses(self, pairs: PairLogps) -> Tensor:
-        """The loss of each pair, (pairs,); of orpo without its part that only imitates."""
+        """The loss of each pair, (pairs,), without what only imitates the better answer."""
         settings = self.settings
         match settings.loss:
             case "sigmoid":

@@ -11,6 +11,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 # Tests of everything but the kernels are about the reference; the interpreter would make them crawl.
 os.environ.setdefault("WORKBENCH_KERNELS", "reference")
+os.environ["LLM_WORKBENCH_LANG"] = "en"  # whatever the machine's locale: tests say so where they want another language
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")

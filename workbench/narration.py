@@ -6,10 +6,36 @@ from functools import singledispatch
 from typing import Literal
 
 from workbench import events
+from workbench.cells import padded
+from workbench.language import mark, retell, tr
 
 Tone = Literal["plain", "good", "warning", "error", "quiet"]
 
-
+NOW_SECONDS = 10.0
+"""What is younger happened now."""
+MEASURES = {
+    "loss": mark("loss"),
+    "val_loss": mark("val loss"),
+    "best_val_loss": mark("best val loss"),
+    "val_perplexity": mark("val perplexity"),
+    "val_bits_per_byte": mark("val bits per byte"),
+    "perplexity": mark("perplexity"),
+    "bits_per_byte": mark("bits per byte"),
+    "learning_rate": mark("learning rate"),
+    "grad_norm": mark("gradient norm"),
+    "tokens_per_second": mark("tokens per second"),
+    "step": mark("step"),
+    "tokens": mark("tokens"),
+    "seconds": mark("seconds"),
+    "exact_match": mark("exact match"),
+    "reward_accuracy": mark("reward accuracy"),
+    "reward_margin": mark("reward margin"),
+    "val_reward_accuracy": mark("val reward accuracy"),
+    "val_reward_margin": mark("val reward margin"),
+    "val_chosen_likelier": mark("val chosen likelier"),
+    "verse_form": mark("verse form"),
+}
+"""Measures of steps, stages and evaluations, as people call them; others are shown under their own names."""
 _NO_SHARES = ("loss", "val_", "perplexity", "bits_per_byte")  # measures that may lie between 0 and 1 by chance
 _SHARES = ("val_reward_accuracy", "val_chosen_likelier")  # for all that
 
@@ -24,7 +50,7 @@ class Line:
     tone: Tone = "plain"
 
     def __str__(self) -> str:
-        return f"{time.strftime('%H:%M:%S', time.localtime(self.at))}  {self.what:<9} {self.text}"
+        return f"{time.strftime('%H:%M:%S', time.localtime(self.at))}  {padded(tr(self.what), 9)} {self.text}"
 
 
 def count(value: float) -> str:
@@ -50,22 +76,25 @@ def duration(seconds: float | None) -> str:
         return "-"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return tr("{seconds} s", seconds=whole)
     if whole < 3600:
-        return f"{whole // 60} m {whole % 60:02} s"
+        return tr("{minutes} m {seconds:02} s", minutes=whole // 60, seconds=whole % 60)
     if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} m"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+        return tr("{hours} h {minutes:02} m", hours=whole // 3600, minutes=whole % 3600 // 60)
+    return tr("{days} d {hours} h", days=whole // 86400, hours=whole % 86400 // 3600)
 
 
 def ago(seconds: float) -> str:
     """How long since, in one unit: now, 40 s, 5 m, 2 h, 3 d."""
-    if seconds < 10:
-        return "now"
-    for limit, unit, letter in ((60, 1, "s"), (3600, 60, "m"), (86400, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds // unit:.0f} {letter}"
-    return f"{seconds // 86400:.0f} d"
+    if seconds < NOW_SECONDS:
+        return tr("now")
+    if seconds < 60:
+        return tr("{seconds} s", seconds=int(seconds))
+    if seconds < 3600:
+        return tr("{minutes} m", minutes=int(seconds // 60))
+    if seconds < 86400:
+        return tr("{hours} h", hours=int(seconds // 3600))
+    return tr("{days} d", days=int(seconds // 86400))
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -98,7 +127,7 @@ def experts(load: tuple[tuple[float, ...], ...] | None) -> str:
     if not load:
         return ""
     shares = [share for layer in load for share in layer]
-    return f"  experts {min(shares):.0%} to {max(shares):.0%}"
+    return "  " + tr("experts {least:.0%} to {most:.0%}", least=min(shares), most=max(shares))
 
 
 def preference_words(measures: dict[str, float], prefix: str = "") -> str:
@@ -106,7 +135,12 @@ def preference_words(measures: dict[str, float], prefix: str = "") -> str:
     accuracy, margin = measures.get(f"{prefix}reward_accuracy"), measures.get(f"{prefix}reward_margin")
     if accuracy is None or margin is None:
         return ""
-    return f"  pairs {accuracy:.1%}  margin {figure(margin, 2)}"
+    return "  " + tr("pairs {accuracy:.1%}  margin {margin}", accuracy=accuracy, margin=figure(margin, 2))
+
+
+def measure_name(measure: str) -> str:
+    """A measure for people: `val_loss` is `val loss`."""
+    return tr(MEASURES.get(measure, measure.replace("_", " ")))
 
 
 def run_figure(measure: str, value: float | None) -> str:
@@ -130,145 +164,223 @@ def narrate(event: events.Event) -> Line | None:
 
 @narrate.register
 def _(event: events.RunStarted) -> Line:
-    verb = "goes on" if event.resumed else "starts"
-    stages = ", ".join(event.stages)
-    return Line(event.at, "run", f"{event.run} {verb}: {stages} on {event.device} in {event.precision}", "good")
+    told = {
+        "run": event.run,
+        "stages": ", ".join(event.stages),
+        "device": event.device,
+        "precision": event.precision,
+    }
+    if event.resumed:
+        return Line(event.at, mark("run"), tr("{run} goes on: {stages} on {device} in {precision}", **told), "good")
+    return Line(event.at, mark("run"), tr("{run} starts: {stages} on {device} in {precision}", **told), "good")
 
 
 @narrate.register
 def _(event: events.TokenizerReady) -> Line:
-    ratio = f", {event.bytes_per_token:.2f} bytes by token" if event.bytes_per_token else ""
-    return Line(event.at, "tokenizer", f"{event.kind}, {event.vocab_size:,} entries{ratio}, {duration(event.seconds)}")
+    parts = [event.kind, tr("{count:,} entries", count=event.vocab_size)]
+    if event.bytes_per_token:
+        parts.append(tr("{ratio:.2f} bytes by token", ratio=event.bytes_per_token))
+    return Line(event.at, mark("tokenizer"), _listed([*parts, duration(event.seconds)]))
 
 
 @narrate.register
 def _(event: events.DataReady) -> Line:
-    source = "from cache" if event.from_cache else f"in {duration(event.seconds)}"
-    rejected = f", {event.rows_rejected:,} of {event.rows_read:,} rows rejected" if event.rows_rejected else ""
-    text = f"{event.stage}: {event.documents:,} documents, {count(event.tokens)} tokens{rejected}, {source}"
-    return Line(event.at, "data", text, "warning" if event.rows_rejected else "plain")
+    parts = [
+        tr("{count:,} documents", count=event.documents),
+        tr("{count} tokens", count=count(event.tokens)),
+    ]
+    if event.rows_rejected:
+        parts.append(tr("{bad:,} of {rows:,} rows rejected", bad=event.rows_rejected, rows=event.rows_read))
+    parts.append(tr("from cache") if event.from_cache else tr("in {time}", time=duration(event.seconds)))
+    return Line(
+        event.at, mark("data"), _said(event.stage, _listed(parts)), "warning" if event.rows_rejected else "plain"
+    )
 
 
 @narrate.register
 def _(event: events.DataMixed) -> Line:
-    parts = (f"{name} {share:.0%} ({event.epochs[name]:.2f} epochs)" for name, share in event.shares.items())
-    return Line(event.at, "data", f"{event.stage}, up to step {event.step:,}: {', '.join(parts)}")
+    parts = [
+        tr("{data} {share:.0%} ({epochs:.2f} epochs)", data=name, share=share, epochs=event.epochs[name])
+        for name, share in event.shares.items()
+    ]
+    place = tr("{stage}, up to step {step:,}", stage=event.stage, step=event.step)
+    return Line(event.at, mark("data"), _said(place, _listed(parts)))
 
 
 @narrate.register
 def _(event: events.RowRejected) -> Line:
-    return Line(event.at, "row", f"{event.file}:{event.line}: {event.reason}", "warning")
+    return Line(event.at, mark("row"), f"{event.file}:{event.line}: {retell(event.reason)}", "warning")
 
 
 @narrate.register
 def _(event: events.StageStarted) -> Line:
-    at = f" at step {event.step:,}" if event.step else ""
-    active = f", {count(event.active_parameters)} of them by token" if event.active_parameters else ""
-    frozen = event.trained_parameters < event.parameters
-    trained = f", {count(event.trained_parameters)} of LoRA's trained" if frozen else ""
-    parameters = f"{count(event.parameters)} parameters{active}{trained}"
-    return Line(event.at, "stage", f"{event.stage} starts{at}: {event.steps:,} steps, {parameters}")
+    if event.step:
+        begins = tr("{stage} starts at step {step:,}", stage=event.stage, step=event.step)
+    else:
+        begins = tr("{stage} starts", stage=event.stage)
+    parts = [
+        tr("{count:,} steps", count=event.steps),
+        tr("{count} parameters", count=count(event.parameters)),
+    ]
+    if event.active_parameters:
+        parts.append(tr("{count} of them by token", count=count(event.active_parameters)))
+    if event.trained_parameters < event.parameters:
+        parts.append(tr("{count} of LoRA's trained", count=count(event.trained_parameters)))
+    return Line(event.at, mark("stage"), _said(begins, _listed(parts)))
 
 
 @narrate.register
 def _(event: events.StageSkipped) -> Line:
-    return Line(event.at, "stage", f"{event.stage} stands: {event.reason}", "quiet")
+    return Line(
+        event.at, mark("stage"), tr("{stage} stands: {reason}", stage=event.stage, reason=retell(event.reason)), "quiet"
+    )
 
 
 @narrate.register
 def _(event: events.StepFinished) -> Line:
-    text = (
-        f"{event.step:,}  loss {figure(event.loss)}  lr {rate(event.learning_rate)}"
-        f"  norm {figure(event.grad_norm, 2)}  {count(event.tokens_per_second)} tok/s{preference_words(event.measures)}"
-        f"{experts(event.expert_load)}"
+    text = tr(
+        "{step:,}  loss {loss}  lr {rate}  norm {norm}  {speed} tok/s",
+        step=event.step,
+        loss=figure(event.loss),
+        rate=rate(event.learning_rate),
+        norm=figure(event.grad_norm, 2),
+        speed=count(event.tokens_per_second),
     )
-    return Line(event.at, "step", text, "quiet")
+    return Line(
+        event.at, mark("step"), f"{text}{preference_words(event.measures)}{experts(event.expert_load)}", "quiet"
+    )
 
 
 @narrate.register
 def _(event: events.Validated) -> Line:
-    best = "  best" if event.best else ""
-    figures = (
-        f"val {figure(event.val_loss)}  ppl {event.val_perplexity:.4g}  {figure(event.val_bits_per_byte)} bits/byte"
-        f"{preference_words(event.measures, 'val_')}"
+    best = f"  {tr('best')}" if event.best else ""
+    figures = tr(
+        "{step:,}  val {loss}  ppl {perplexity:.4g}  {bits} bits/byte",
+        step=event.step,
+        loss=figure(event.val_loss),
+        perplexity=event.val_perplexity,
+        bits=figure(event.val_bits_per_byte),
     )
-    return Line(event.at, "evaluate", f"{event.step:,}  {figures}{best}", "good" if event.best else "plain")
+    text = f"{figures}{preference_words(event.measures, 'val_')}{best}"
+    return Line(event.at, mark("evaluate"), text, "good" if event.best else "plain")
 
 
 @narrate.register
 def _(event: events.EndedEarly) -> Line:
-    text = f"{event.stage} ends at step {event.step:,} of {event.steps:,}: validation no longer improves"
-    return Line(event.at, "stage", text, "good")
+    text = tr(
+        "{stage} ends at step {step:,} of {steps:,}: validation no longer improves",
+        stage=event.stage,
+        step=event.step,
+        steps=event.steps,
+    )
+    return Line(event.at, mark("stage"), text, "good")
 
 
 @narrate.register
 def _(event: events.CheckpointSaved) -> Line:
-    return Line(event.at, "save", f"step {event.step:,}  {size(event.size_bytes)} in {event.seconds:.1f} s")
+    text = tr(
+        "step {step:,}  {size} in {seconds:.1f} s", step=event.step, size=size(event.size_bytes), seconds=event.seconds
+    )
+    return Line(event.at, mark("save"), text)
 
 
 @narrate.register
 def _(event: events.LearningRateChanged) -> Line:
-    return Line(event.at, "rate", f"peak learning rate is {rate(event.learning_rate)} from step {event.step:,}")
+    text = tr("peak learning rate is {rate} from step {step:,}", rate=rate(event.learning_rate), step=event.step)
+    return Line(event.at, mark("rate"), text)
 
 
 @narrate.register
 def _(event: events.Paused) -> Line:
-    return Line(event.at, "pause", f"waiting at step {event.step:,}", "warning")
+    return Line(event.at, mark("pause"), tr("waiting at step {step:,}", step=event.step), "warning")
 
 
 @narrate.register
 def _(event: events.Resumed) -> Line:
-    return Line(event.at, "pause", f"going on from step {event.step:,}")
+    return Line(event.at, mark("pause"), tr("going on from step {step:,}", step=event.step))
 
 
 @narrate.register
 def _(event: events.StageFinished) -> Line:
-    text = f"{event.stage} done: {event.steps:,} steps, {count(event.tokens)} tokens in {duration(event.seconds)}"
-    return Line(event.at, "stage", text, "good")
+    text = tr(
+        "{stage} done: {steps:,} steps, {tokens} tokens in {time}",
+        stage=event.stage,
+        steps=event.steps,
+        tokens=count(event.tokens),
+        time=duration(event.seconds),
+    )
+    return Line(event.at, mark("stage"), text, "good")
 
 
 @narrate.register
 def _(event: events.WeightsAdapted) -> Line:
     sizes = event.updates.values()
-    spread = f"{min(sizes, default=0):.1%} to {max(sizes, default=0):.1%} of its matrix"
-    return Line(event.at, "adapter", f"{event.stage}: {len(sizes)} layers, the update of each {spread}")
+    text = tr(
+        "{stage}: {layers} layers, the update of each {least:.1%} to {most:.1%} of its matrix",
+        stage=event.stage,
+        layers=len(sizes),
+        least=min(sizes, default=0),
+        most=max(sizes, default=0),
+    )
+    return Line(event.at, mark("adapter"), text)
 
 
 @narrate.register
 def _(event: events.Scored) -> Line:
     scores = "  ".join(f"{name} {score(name, value)}" for name, value in event.scores.items())
-    return Line(event.at, "score", f"{event.stage}: {scores}", "good")
+    return Line(event.at, mark("score"), _said(event.stage, scores), "good")
 
 
 @narrate.register
 def _(event: events.Warned) -> Line:
-    return Line(event.at, "warning", event.message, "warning")
+    return Line(event.at, mark("warning"), retell(event.message), "warning")
 
 
 @narrate.register
 def _(event: events.Diagnosed) -> Line:
     tone: Tone = "plain" if event.severity == "note" else event.severity
-    at = f"{event.stage}, step {event.step:,}: " if event.step else f"{event.stage}: "
-    return Line(event.at, "diagnosis", f"{at}{event.cause}. Cure: {event.cure}", tone)
+    place = tr("{stage}, step {step:,}", stage=event.stage, step=event.step) if event.step else event.stage
+    told = tr("{cause}. Cure: {cure}", cause=retell(event.cause), cure=retell(event.cure))
+    return Line(event.at, mark("diagnosis"), _said(place, told), tone)
 
 
 @narrate.register
 def _(event: events.RunRolledBack) -> Line:
-    text = f"{event.stage} goes back from step {event.from_step:,} to {event.step:,}"
-    return Line(event.at, "back", f"{text}; what came after is in {event.aside}", "warning")
+    text = tr(
+        "{stage} goes back from step {before:,} to {step:,}; what came after is in {aside}",
+        stage=event.stage,
+        before=event.from_step,
+        step=event.step,
+        aside=event.aside,
+    )
+    return Line(event.at, mark("back"), text, "warning")
 
 
 @narrate.register
 def _(event: events.RunStopped) -> Line:
-    where = f"at step {event.step:,} of {event.stage}, saved" if event.stage else "before its first step"
-    return Line(event.at, "run", f"{event.run} stopped {where}", "warning")
+    if event.stage:
+        told = {"run": event.run, "step": event.step, "stage": event.stage}
+        return Line(event.at, mark("run"), tr("{run} stopped at step {step:,} of {stage}, saved", **told), "warning")
+    return Line(event.at, mark("run"), tr("{run} stopped before its first step", run=event.run), "warning")
 
 
 @narrate.register
 def _(event: events.RunFinished) -> Line:
-    return Line(event.at, "run", f"{event.run} is done in {duration(event.seconds)}", "good")
+    return Line(
+        event.at, mark("run"), tr("{run} is done in {time}", run=event.run, time=duration(event.seconds)), "good"
+    )
 
 
 @narrate.register
 def _(event: events.RunFailed) -> Line:
-    return Line(event.at, "run", f"{event.run} failed: {event.message}", "error")
+    text = tr("{run} failed: {reason}", run=event.run, reason=retell(event.message))
+    return Line(event.at, mark("run"), text, "error")
+
+
+def _said(place: str, words: str) -> str:
+    """What is told of a stage, behind its name."""
+    return tr("{place}: {words}", place=place, words=words)
+
+
+def _listed(parts: list[str]) -> str:
+    return tr(", ").join(parts)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.control import MAX_LEARNING_RATE
+from workbench.language import LANGUAGES
 
 FAMILIES = ("llama1", "llama2", "llama3", "qwen3", "moe", "moe-shared")  # as workbench.model_settings has them
 DEFAULT_WORKSPACE = "runs"
@@ -67,6 +68,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=None)
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and leave")
     _add_workspace(parser, default=None)
+    _add_language(parser, default=None)
     headless = parser.add_argument_group("a headless run")
     headless.add_argument("--profile", metavar="NAME|FILE", help="run this profile here, without screens")
     _add_overrides(headless, "overrides")
@@ -246,7 +248,13 @@ def _add(commands: Any, name: str, command: str, text: str, workspace: bool = Fa
     parser.set_defaults(command=command)
     if workspace:
         _add_workspace(parser, default=argparse.SUPPRESS)  # what stands before the command is not forgotten
+    _add_language(parser, default=argparse.SUPPRESS)
     return parser
+
+
+def _add_language(parser: argparse.ArgumentParser, default: str | None) -> None:
+    text = "speak English or Chinese; as chosen in the workbench, or as the locale says, when absent"
+    parser.add_argument("--lang", choices=LANGUAGES, default=default, help=text)
 
 
 def _add_workspace(parser: argparse.ArgumentParser, default: str | None) -> None:

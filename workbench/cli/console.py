@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from workbench.cells import padded
 from workbench.cli.screen import Screen
 from workbench.cli.terminal import clipped, one_line
 from workbench.events import (
@@ -25,6 +26,7 @@ from workbench.events import (
     WorkProgressed,
     to_json,
 )
+from workbench.language import mark, retell, tr
 from workbench.narration import count, duration, experts, figure, narrate, preference_words, rate
 from workbench.runs.metrics import encode_record
 from workbench.runs.store import RunDirectory
@@ -64,7 +66,7 @@ class Console:
             if isinstance(event, Warned | RowRejected | Diagnosed):
                 self._tell(event)
         elif isinstance(event, StepFinished):
-            self._check_start(event.loss, "loss")
+            self._check_start(event.loss, tr("loss"))
             self._step(event)
         elif isinstance(event, WorkProgressed):
             self._work(event)
@@ -80,7 +82,7 @@ class Console:
             self._screen.end_live()
         if isinstance(event, SampleMade):
             text = clipped(f"{one_line(event.prompt)} → {one_line(event.text)}", _SAMPLE_COLUMNS)
-            self._line(event.at, "sample", f"{event.step:,}  {text}")
+            self._line(event.at, mark("sample"), f"{event.step:,}  {text}")
         else:
             self._tell(event)
         if isinstance(event, StageStarted):
@@ -88,7 +90,7 @@ class Console:
             self._unchecked = event.step == 0 and event.stage == self._first_stage and event.kind == "pretrain"
         elif isinstance(event, Validated):
             self._val_loss = event.val_loss
-            self._check_start(event.val_loss, "validation loss")
+            self._check_start(event.val_loss, tr("validation loss"))
         elif isinstance(event, Resumed):
             self._drawn_at = -math.inf
 
@@ -99,7 +101,7 @@ class Console:
 
     def _line(self, at: float, what: str, text: str, tone: str = "plain") -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(at))
-        self._screen.line(f"{clock}  {what:<9} {text}", tone)
+        self._screen.line(f"{clock}  {padded(tr(what), 9)} {text}", tone)
 
     def _check_start(self, loss: float, name: str) -> None:
         """Once, on the first figure of a new model: a guess among all tokens costs ln(vocabulary)."""
@@ -107,20 +109,20 @@ class Console:
             self._unchecked = False
             text, expected = start_check(loss, name, self._stage.vocab_size)
             if expected:  # the diagnosis speaks of all others, with a cure
-                self._line(time.time(), "check", text, "good")
+                self._line(time.time(), mark("check"), text, "good")
 
     def _step(self, event: StepFinished) -> None:
         if self._screen.live:
             self._draw(step_line(event, self._val_loss), final=event.step == event.steps)
         elif self._due(f"step {event.stage}", final=event.step == event.steps):
-            self._line(event.at, "step", step_text(event))
+            self._line(event.at, mark("step"), step_text(event))
 
     def _work(self, event: WorkProgressed) -> None:
         final = event.total is not None and event.done >= event.total
         if self._screen.live:
             self._draw(work_line(event), final)
         elif self._due(f"{event.stage} {event.task}", final):
-            self._line(event.at, "work", f"{one_line(event.task)}: {_amounts(event)}")
+            self._line(event.at, mark("work"), f"{one_line(retell(event.task))}: {_amounts(event)}")
         if final:
             self._screen.end_live()
 
@@ -161,37 +163,59 @@ class JsonLines:
 def start_check(loss: float, name: str, vocab_size: int) -> tuple[str, bool]:
     """What a new model's first loss means, and whether it is as expected."""
     guess = math.log(vocab_size)
-    figures = f"{name} starts at {loss:.2f}, ln({vocab_size:,}) = {guess:.2f}"
+    figures = tr(
+        "{name} starts at {loss:.2f}, ln({tokens:,}) = {guess:.2f}",
+        name=name,
+        loss=loss,
+        tokens=vocab_size,
+        guess=guess,
+    )
     if abs(loss - guess) <= _EXPECTED_DEVIATION * guess:
-        return f"{figures}: as expected of a model that knows nothing yet", True
+        return tr("{figures}: as expected of a model that knows nothing yet", figures=figures), True
     if loss < guess:
-        return f"{figures}: lower, so these weights have learned before, or the data repeats few tokens", True
-    return f"{figures}: higher than a blind guess; are initial weights or learning rate too large?", False
+        told = tr(
+            "{figures}: lower, so these weights have learned before, or the data repeats few tokens", figures=figures
+        )
+        return told, True
+    return (
+        tr("{figures}: higher than a blind guess; are initial weights or learning rate too large?", figures=figures),
+        False,
+    )
 
 
 def step_text(event: StepFinished) -> str:
     """A report in one plain line."""
-    return (
-        f"{event.step:,}/{event.steps:,}  loss {figure(event.loss)}{preference_words(event.measures)}"
-        f"  lr {rate(event.learning_rate)}  {count(event.tokens_per_second)} tok/s{experts(event.expert_load)}"
-        f"  {duration(event.eta_seconds)} left"
-    )
+    parts = [
+        f"{event.step:,}/{event.steps:,}",
+        f"{tr('loss')} {figure(event.loss)}{preference_words(event.measures)}",
+        *_speed(event, experts(event.expert_load)),
+    ]
+    return "  ".join(parts)
 
 
 def step_line(event: StepFinished, val_loss: float | None) -> str:
     """A report as the live line."""
-    validation = ("" if val_loss is None else f"  val {figure(val_loss)}") + preference_words(event.measures)
-    return (
-        f"{event.stage} {bar(event.step, event.steps)} {event.step:,}/{event.steps:,}  loss {figure(event.loss)}"
-        f"{validation}  lr {rate(event.learning_rate)}  {count(event.tokens_per_second)} tok/s"
-        f"  {duration(event.eta_seconds)} left"
-    )
+    parts = [
+        f"{event.stage} {bar(event.step, event.steps)} {event.step:,}/{event.steps:,}",
+        f"{tr('loss')} {figure(event.loss)}",
+        *([] if val_loss is None else [f"{tr('val')} {figure(val_loss)}"]),
+    ]
+    return "  ".join(["  ".join(parts) + preference_words(event.measures), *_speed(event)])
+
+
+def _speed(event: StepFinished, more: str = "") -> list[str]:
+    """Learning rate, speed and what is left."""
+    return [
+        f"{tr('lr')} {rate(event.learning_rate)}",
+        f"{count(event.tokens_per_second)} {tr('tok/s')}{more}",
+        tr("{time} left", time=duration(event.eta_seconds)),
+    ]
 
 
 def work_line(event: WorkProgressed) -> str:
     """Other work as the live line."""
     drawn = f"{bar(event.done, event.total)} " if event.total else ""
-    return f"{one_line(event.task)} {drawn}{_amounts(event)}"
+    return f"{one_line(retell(event.task))} {drawn}{_amounts(event)}"
 
 
 def bar(done: int, total: int) -> str:
@@ -204,4 +228,4 @@ def bar(done: int, total: int) -> str:
 
 def _amounts(event: WorkProgressed) -> str:
     of = "" if event.total is None else f"/{event.total:,}"
-    return f"{event.done:,}{of} {event.unit}".rstrip()
+    return f"{event.done:,}{of} {retell(event.unit)}".rstrip()

@@ -18,7 +18,9 @@ from typing import Any
 from workbench.cli.arguments import parse_arguments
 from workbench.cli.terminal import forgive_encoding, open_missing_streams, printable
 from workbench.errors import DeviceError, WorkbenchError
+from workbench.language import choose_language, retell, tr, use_language
 from workbench.locations import state_folder
+from workbench.preferences import preference
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -30,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_missing_streams()
     forgive_encoding()
     arguments = parse_arguments(argv)
+    use_language(choose_language(arguments.lang, os.environ, preference("language")))
     keep_log(log_path())
     try:
         exit_code = _load(arguments.command)(arguments)
@@ -47,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and error.strerror:
             return _refuse(_of_the_system(error), arguments)
         known = _as_device_error(error)
-        _complain(f"{known or f'unexpected {type(error).__name__}: {error}'}{written_down}")
+        surprise = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
+        _complain(f"{retell(str(known)) if known else surprise}{written_down}")
         return known.exit_code if known else WorkbenchError.exit_code
 
 
@@ -80,7 +84,7 @@ def _load(command: str) -> Callable[[Any], int]:
 
 def _refuse(error: WorkbenchError, arguments: argparse.Namespace) -> int:
     """Tell a person, and with --json the program that reads stdout; gives the exit code."""
-    _complain(str(error))
+    _complain(retell(str(error)))
     if getattr(arguments, "json", False) or arguments.events_json:
         told = {"where": error.where, "problem": error.problem, "remedy": error.remedy}
         with contextlib.suppress(OSError, ValueError):
@@ -132,7 +136,7 @@ def _written_down(error: Exception) -> str:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n{''.join(lines)}\n")
     except OSError:
         return "\n" + "".join(lines)
-    return f"; the traceback is in {log_path()}"
+    return tr("; the traceback is in {path}", path=log_path())
 
 
 def _abandon_stdout() -> None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-# Of invisible characters only these two: joiners that emoji and some scripts need. Others may reorder or hide text.
-_HARMLESS_INVISIBLE = "\u200c\u200d"
+from workbench.cells import HARMLESS_INVISIBLE, character_width
+from workbench.cells import width as width
+
 _COLOURS = {"plain": "", "good": "32", "warning": "33", "error": "31", "quiet": "2", "strong": "1"}
 
 
@@ -23,18 +24,13 @@ def one_line(text: str) -> str:
     return printable(text.replace("\n", "⏎ ").replace("\t", " "))
 
 
-def width(text: str) -> int:
-    """Columns that `text` takes; Chinese characters take two."""
-    return sum(_character_width(character) for character in text)
-
-
 def clipped(text: str, columns: int) -> str:
     """The beginning of `text` that fits into `columns`, with a sign where something is missing."""
     if width(text) <= columns:
         return text
     taken, kept = 0, []
     for character in text:
-        taken += _character_width(character)
+        taken += character_width(character)
         if taken > columns - 1:
             break
         kept.append(character)
@@ -82,7 +78,7 @@ def forgive_encoding() -> None:
 
 
 def _harmless(character: str) -> bool:
-    if character in "\n\t" or character in _HARMLESS_INVISIBLE:
+    if character in "\n\t" or character in HARMLESS_INVISIBLE:
         return True
     # isprintable refuses every space but one; the Chinese full-width one is a space too.
     return character.isprintable() or unicodedata.category(character) == "Zs"
@@ -93,9 +89,3 @@ def _spelled(character: str) -> str:
     if number < 0x100:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
-
-
-def _character_width(character: str) -> int:
-    if unicodedata.combining(character) or character in _HARMLESS_INVISIBLE:
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

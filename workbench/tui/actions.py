@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
+from workbench.language import tr
+
 
 @dataclass(frozen=True)
 class Action:
@@ -19,7 +21,7 @@ class Action:
         keys: comma-separated keys; empty for actions of the palette only.
         run: the Textual action it runs, such as `pause` for `action_pause` of the screen or `app.go('home')`.
         label: one or two words for the footer.
-        tooltip: one sentence for the palette and the help.
+        tooltip: one sentence for the palette and the help. Both are English here, and are shown by `tr`.
         footer: whether the footer names it.
         palette: whether the palette offers it; movements within a widget do not belong there.
         priority: taken before the focused widget sees the key.
@@ -49,7 +51,7 @@ MODES: dict[str, str] = {
     "inspect": "Inspect",
     "compare": "Compare",
 }
-"""The screens by mode name, in the order of their digits."""
+"""The screens by mode name, in the order of their digits; shown by `tr`."""
 
 _EVERYWHERE = (
     *(
@@ -85,6 +87,7 @@ _EVERYWHERE = (
         palette=False,
     ),
     Action("app.theme", "", "app.change_theme", "Theme", "Choose the colours."),
+    Action("app.language", "", "app.change_language", "Language (中文)", "Speak English or Chinese."),
     Action("app.screenshot", "", "app.screenshot", "Screenshot", "Save a picture of the screen as SVG."),
     Action(
         "app.suspend",
@@ -296,7 +299,7 @@ def _bindings_of(action: Action) -> list[BindingType]:
 def keymap_problems(keymap: dict[str, str]) -> list[str]:
     """What is wrong with a user's keymap: unknown ids, and keys that two actions of one place would share."""
     known = {action.id for action in ACTIONS}
-    problems = [f"keymap: unknown action {name}" for name in keymap if name not in known]
+    problems = [tr("keymap: unknown action {name}", name=name) for name in keymap if name not in known]
     for scope in dict.fromkeys(action.scope for action in ACTIONS):
         problems += _clashes(scope, keymap)
     return problems
@@ -309,4 +312,4 @@ def _clashes(scope: str, keymap: dict[str, str]) -> Iterable[str]:
         for key in filter(None, (part.strip() for part in keymap.get(action.id, action.keys).split(","))):
             other = taken.setdefault(key, action.id)
             if other != action.id and (action.id in keymap or other in keymap):
-                yield f"keymap: {key} means both {other} and {action.id}"
+                yield tr("keymap: {key} means both {one} and {other}", key=key, one=other, other=action.id)

@@ -14,16 +14,17 @@ from typing import Any, ClassVar, cast
 
 import tomli
 from textual import work
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.screen import Screen
 
 from workbench.errors import WorkbenchError
+from workbench.language import retell, tr
 from workbench.locations import config_folder
 from workbench.tui.actions import MODES, Action, bindings, keymap_problems
 from workbench.tui.bridge import Bridge, JobRequest, JobRun, MakeJob, freeze_garbage, make_job
 from workbench.tui.handover import hand_over
+from workbench.tui.language_choice import ask_language
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.error import ErrorModal
 from workbench.tui.modals.help import HelpModal
@@ -31,6 +32,7 @@ from workbench.tui.modals.log import LogModal
 from workbench.tui.modals.quit import QuitModal
 from workbench.tui.palette import ActionProvider
 from workbench.tui.screens.base import Subject, WorkbenchScreen
+from workbench.tui.spoken_app import SpokenApp
 from workbench.tui.terminal import (
     LeaveSignals,
     lasting_driver,
@@ -56,7 +58,7 @@ def load_screen(mode: str) -> WorkbenchScreen:
     return cast(WorkbenchScreen, getattr(module, f"{mode.capitalize()}Screen")())
 
 
-class WorkbenchApp(App[int]):
+class WorkbenchApp(SpokenApp[int]):
     """The terminal front end over one workspace.
 
     Args:
@@ -137,7 +139,7 @@ class WorkbenchApp(App[int]):
         try:
             self.bridge.start(request)
         except WorkbenchError as error:
-            self.show_error("Cannot start", str(error))
+            self.show_error(tr("Cannot start"), retell(str(error)))
             return
         self.farewell = ""
         await self.action_go("train")
@@ -187,12 +189,15 @@ class WorkbenchApp(App[int]):
             return
         self._end_told = run
         if run.state.status == "done":
-            self.notify(f"{run.state.name} is done", title="Run", markup=False)
+            self.notify(tr("{run} is done", run=run.state.name), title=tr("Run"), markup=False)
             return
-        how = "failed" if isinstance(run.error, WorkbenchError | None) else "crashed"
-        self.farewell = f"{run.state.name} {how}: {run.state.failure}"
-        log = run.state.failure_log or (self.log_path if how == "crashed" else None)
-        self.show_error(f"{run.state.name} {how}", run.state.failure or "no reason was given", log)
+        crashed = not isinstance(run.error, WorkbenchError | None)
+        name = run.state.name
+        what = tr("{run} crashed", run=name) if crashed else tr("{run} failed", run=name)
+        reason = retell(run.state.failure)
+        self.farewell = tr("{event}: {reason}", event=what, reason=reason)
+        log = run.state.failure_log or (self.log_path if crashed else None)
+        self.show_error(what, reason or tr("no reason was given"), log)
 
     # --- leaving ----------------------------------------------------------------------------------------------------
 
@@ -202,11 +207,11 @@ class WorkbenchApp(App[int]):
         if any(isinstance(screen, ConfirmModal | QuitModal) for screen in self.screen_stack):
             return
         if self._leaving is not None:
-            self.notify("Finishing the step and saving; then the workbench closes.")
+            self.notify(tr("Finishing the step and saving; then the workbench closes."))
             return
-        unsaved = [text for screen in self._opened() if (text := screen.unsaved())]
+        unsaved = [text for screen in self.opened_screens() if (text := screen.unsaved())]
         if unsaved and not await self.push_screen_wait(
-            ConfirmModal("Leave without saving?", "\n".join(unsaved), yes="Leave", no="Stay")
+            ConfirmModal(tr("Leave without saving?"), "\n".join(unsaved), yes=tr("Leave"), no=tr("Stay"))
         ):
             return
         if not self.bridge.busy:
@@ -258,7 +263,7 @@ class WorkbenchApp(App[int]):
             return
         run.stop()
         self._leaving, self._handing_over = code, hand_over
-        self.notify("Finishing the step and saving…", timeout=30)
+        self.notify(tr("Finishing the step and saving…"), timeout=30)
 
     def _leave(self, code: int) -> None:
         run = self.bridge.active
@@ -271,23 +276,28 @@ class WorkbenchApp(App[int]):
 
     def _say_goodbye(self, directory: Path) -> str:
         """Let another process go on with the run of `directory` if that is wanted; what to tell the person."""
-        stopped = f"stopped and saved; go on with: llm-workbench resume {directory}"
+        stopped = tr("stopped and saved; go on with: llm-workbench resume {directory}", directory=directory)
         if not self._handing_over:
             return stopped
         try:
             process = hand_over(directory)
         except OSError as error:
             logger.exception("no process could go on with %s", directory)
-            return f"no process could be started ({error.strerror}); {stopped}"
+            return tr("no process could be started ({error}); {advice}", error=error.strerror, advice=stopped)
         logger.info("process %d goes on with %s", process, directory)
-        return f"{directory.name} goes on in the background; stop it with: llm-workbench control {directory} stop"
+        return tr(
+            "{run} goes on in the background; stop it with: llm-workbench control {directory} stop",
+            run=directory.name,
+            directory=directory,
+        )
 
     def _end_questions(self) -> None:
         """The run ended by itself while somebody was asked what to do with it: nothing is to be decided any more."""
         if self._question is not None and self._question.is_current:
             self._question.dismiss(None)
 
-    def _opened(self) -> list[WorkbenchScreen]:
+    def opened_screens(self) -> list[WorkbenchScreen]:
+        """The screens that were shown so far, below any modal."""
         stacks = self._screen_stacks.values()
         return [stack[0] for stack in stacks if stack and isinstance(stack[0], WorkbenchScreen)]
 
@@ -296,14 +306,19 @@ class WorkbenchApp(App[int]):
     def action_help(self) -> None:
         """Explain the current screen."""
         screen = self.current
-        self.push_screen(HelpModal(MODES[screen.MODE], screen.ABOUT, [screen.SCOPE], self.keymap))
+        self.push_screen(HelpModal(tr(MODES[screen.MODE]), tr(screen.ABOUT), [screen.SCOPE], self.keymap))
 
     def action_log_drawer(self) -> None:
         """The full log of the run that is shown."""
         if self.bridge.shown is None:
-            self.notify("No run is shown; open one from Home.")
+            self.notify(tr("No run is shown; open one from Home."))
         else:
             self.push_screen(LogModal(self.bridge.shown.state))
+
+    @work
+    async def action_change_language(self) -> None:
+        """Choose the language of the screens."""
+        await ask_language(self)
 
     def _read_keymap(self, path: Path) -> None:
         """Use the keys of the user's configuration; what is wrong with them is told by name."""

@@ -8,10 +8,12 @@ from typing import Any
 
 import psutil
 
+from workbench.language import mark, tr, tr_many
 from workbench.narration import size
 
 logger = logging.getLogger(__name__)
 HISTORY = 32
+NAMES = {"cpu": mark("cpu"), "memory": mark("memory"), "gpu": mark("gpu"), "vram": mark("vram"), "disk": mark("disk")}
 
 
 @dataclass
@@ -28,6 +30,12 @@ class Gauge:
     capacity: str = ""
     value: str = ""
     shares: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+
+    @property
+    def title(self) -> str:
+        """The name for people; of several cards with the number."""
+        kind, _, number = self.name.partition(" ")
+        return f"{tr(NAMES[kind])} {number}".rstrip()
 
     def note(self, share: float, value: str, capacity: str) -> None:
         """Add a reading."""
@@ -51,7 +59,8 @@ class DeviceMeter:
     def read(self) -> list[Gauge]:
         """All gauges, with a new reading each."""
         busy = psutil.cpu_percent()
-        self._note("cpu", busy / 100, f"{busy:.0f} %", f"{psutil.cpu_count() or 1} cores")
+        cores = tr_many("{count} core", "{count} cores", psutil.cpu_count() or 1)
+        self._note("cpu", busy / 100, f"{busy:.0f} %", cores)
         memory = psutil.virtual_memory()
         used = memory.total - memory.available
         self._note("memory", used / memory.total, size(used), size(memory.total))
@@ -63,7 +72,7 @@ class DeviceMeter:
     def _read_disk(self) -> None:
         folder = next(parent for parent in (self.folder, *self.folder.resolve().parents) if parent.exists())
         disk = psutil.disk_usage(str(folder))
-        self._note("disk", disk.percent / 100, f"{size(disk.free)} free", size(disk.total))
+        self._note("disk", disk.percent / 100, tr("{size} free", size=size(disk.free)), size(disk.total))
 
     def _read_gpu(self, index: int, handle: Any) -> None:
         try:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from workbench.tui.actions import Action, actions_of
+from workbench.language import mark, tr
+from workbench.tui.actions import MODES, Action, actions_of
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
@@ -16,15 +17,16 @@ class ActionProvider(Provider):
     async def discover(self) -> Hits:
         """All of them, before anything is typed."""
         for action, name in self._possible():
-            yield DiscoveryHit(name, self._runner(action), text=name, help=action.tooltip)
+            yield DiscoveryHit(name, self._runner(action), text=name, help=tr(action.tooltip))
 
     async def search(self, query: str) -> Hits:
         """Those whose name or explanation matches."""
         matcher = self.matcher(query)
         for action, name in self._possible():
-            score = max(matcher.match(name), matcher.match(action.tooltip) * 0.8)
+            told = {tr(action.tooltip), action.label, action.tooltip}  # the English words are found in any language
+            score = max(matcher.match(name), *(matcher.match(words) * 0.8 for words in told))
             if score > 0:
-                yield Hit(score, matcher.highlight(name), self._runner(action), text=name, help=action.tooltip)
+                yield Hit(score, matcher.highlight(name), self._runner(action), text=name, help=tr(action.tooltip))
 
     def _possible(self) -> list[tuple[Action, str]]:
         app = cast("WorkbenchApp", self.app)
@@ -33,8 +35,7 @@ class ActionProvider(Provider):
         for scope in (screen.SCOPE, "app"):
             for action in actions_of(scope):
                 if action.palette and app.can_run(action, screen):
-                    prefix = "go" if action.run.startswith("app.go") else "workbench" if scope == "app" else scope
-                    found.append((action, f"{prefix}: {action.label.lower()}"))
+                    found.append((action, _name(action)))
         return found
 
     def _runner(self, action: Action):  # type: ignore[no-untyped-def]
@@ -45,3 +46,12 @@ class ActionProvider(Provider):
             await app.run_action(action.run, screen)
 
         return run
+
+
+def _name(action: Action) -> str:
+    """The action with where it belongs, as `train: pause`."""
+    if action.run.startswith("app.go"):
+        place = mark("Go")
+    else:
+        place = MODES.get(action.scope, mark("Workbench"))
+    return tr("{place}: {action}", place=tr(place).lower(), action=tr(action.label).lower())

@@ -2,13 +2,15 @@
 
 import time
 from dataclasses import dataclass, field
-from textwrap import wrap
 
-from workbench.narration import ago, figure, size
+from workbench.language import retell, tr
+from workbench.narration import NOW_SECONDS, ago, figure, size
 from workbench.runs.metrics import read_metrics
 from workbench.runs.store import RunDirectory, RunSummary
 from workbench.tui.widgets.figures import Figure
 from workbench.tui.widgets.spark import spark
+from workbench.tui.widgets.top_bar import STATUS_WORDS
+from workbench.tui.wrapping import wrap
 
 NARROWEST = 20  # cells in which words are still wrapped
 
@@ -56,14 +58,16 @@ def _read_stage(run: RunDirectory, name: str) -> StageDetails:
 def describe(details: RunDetails, width: int) -> list[Figure]:
     """The run as figures for a pane of that width."""
     run = details.summary
-    when = ago(max(0.0, time.time() - run.updated_at))
+    seconds, state = max(0.0, time.time() - run.updated_at), tr(STATUS_WORDS[run.label])
+    now = seconds < NOW_SECONDS
+    told = tr("{state} now", state=state) if now else tr("{state} {time} ago", state=state, time=ago(seconds))
     figures = [
-        Figure("state", f"{run.label} {when}" if when == "now" else f"{run.label} {when} ago"),
-        Figure("device", details.device or "-"),
-        Figure("disk", size(details.size_bytes)),
+        Figure(tr("state"), told),
+        Figure(tr("device"), details.device or "-"),
+        Figure(tr("disk"), size(details.size_bytes)),
     ]
     if details.message:
-        lines = [line for part in details.message.splitlines() for line in wrap(part, max(NARROWEST, width))]
+        lines = wrap(retell(details.message), max(NARROWEST, width))
         figures += [Figure("", ""), *(Figure("", line, tone="error") for line in lines)]
     for stage in details.stages:
         figures.append(Figure("", ""))
@@ -75,6 +79,6 @@ def _describe_stage(stage: StageDetails) -> list[Figure]:
     best = f"{figure(stage.best_val_loss)} @ {stage.best_step:,}" if stage.best_val_loss is not None else "-"
     return [
         Figure(stage.name, figure(stage.losses[-1]) if stage.losses else "-", spark(stage.losses, 16)),
-        Figure("best val", best),
-        Figure("checkpoints", f"{stage.checkpoints}"),
+        Figure(tr("best val"), best),
+        Figure(tr("checkpoints"), f"{stage.checkpoints}"),
     ]

@@ -4,6 +4,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Input, Static
 
+from workbench.language import tr
 from workbench.tui.modals.base import WorkbenchModal
 
 
@@ -24,7 +25,7 @@ class AskModal(WorkbenchModal[str]):
         """The question, the field."""
         with Vertical(classes="box -ask") as box:
             box.border_title = self.question.replace("[", r"\[")
-            box.border_subtitle = "enter ok   esc close"
+            box.border_subtitle = tr("enter ok   esc close")
             yield Input(self.proposed, select_on_focus=False, compact=True)
             if self.detail:
                 yield Static(self.detail, classes="detail", markup=False)

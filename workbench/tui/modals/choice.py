@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from workbench.language import tr
 from workbench.tui.modals.base import WorkbenchModal
 from workbench.tui.widgets.list_view import KeyList
 
@@ -33,7 +34,7 @@ class ChoiceModal(WorkbenchModal[int]):
         """A line each."""
         with Vertical(classes="box -choice") as box:
             box.border_title = self.heading.replace("[", r"\[")
-            box.border_subtitle = f"{self.subtitle}   enter choose   esc close".strip()
+            box.border_subtitle = f"{self.subtitle}   {tr('enter choose   esc close')}".strip()
             yield KeyList(*(Option(line) for line in self.lines))
 
     def on_mount(self) -> None:

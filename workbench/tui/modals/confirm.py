@@ -7,6 +7,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Static
 
+from workbench.language import tr
 from workbench.tui.modals.base import WorkbenchModal
 
 
@@ -27,14 +28,14 @@ class ConfirmModal(WorkbenchModal[bool]):
         Binding("right,down", "app.focus_next", show=False),
     ]
 
-    def __init__(self, question: str, detail: str = "", yes: str = "Yes", no: str = "Cancel") -> None:
+    def __init__(self, question: str, detail: str = "", yes: str = "", no: str = "") -> None:
         super().__init__()
-        self.question, self.detail, self.yes, self.no = question, detail, yes, no
+        self.question, self.detail, self.yes, self.no = question, detail, yes or tr("Yes"), no or tr("Cancel")
 
     def compose(self) -> ComposeResult:
         """The question, what follows, two buttons."""
         with Vertical(classes="box -confirm") as box:
-            box.border_subtitle = "y yes   n no   esc close"
+            box.border_subtitle = tr("y yes   n no   esc close")
             yield Static(self.question, classes="question", markup=False)
             if self.detail:
                 yield Static(self.detail, classes="detail", markup=False)

@@ -10,10 +10,11 @@ from textual.content import Content
 from textual.widgets import Static
 
 from workbench.events import Diagnosed
+from workbench.language import retell, tr
 from workbench.narration import count, figure
 from workbench.tui.modals.base import WorkbenchModal
 from workbench.tui.run_state import StageState
-from workbench.tui.widgets.finding_line import SEVERITY_TONES
+from workbench.tui.widgets.finding_line import SEVERITY_TONES, finding_name
 from workbench.tui.widgets.log_tail import SHAPES, TONES
 
 
@@ -33,14 +34,14 @@ class DiagnosisModal(WorkbenchModal[bool]):
     def compose(self) -> ComposeResult:
         """What to expect, then the findings, the newest first."""
         with Vertical(classes="box -diagnosis") as box:
-            box.border_title = f"Is {self.stage.name} normal?".replace("[", r"\[")
-            box.border_subtitle = "b go back to a checkpoint   y copy   esc close"
+            box.border_title = tr("Is {stage} normal?", stage=self.stage.name).replace("[", r"\[")
+            box.border_subtitle = tr("b go back to a checkpoint   y copy   esc close")
             with VerticalScroll():
                 yield Static("\n".join(expectations(self.stage)), markup=False)
                 for finding in reversed(self.stage.findings):
                     yield Static(_drawn(finding), classes="finding")
                 if not self.stage.findings:
-                    yield Static("Nothing wrong was found so far.", classes="finding", markup=False)
+                    yield Static(tr("Nothing wrong was found so far."), classes="finding", markup=False)
 
     def action_back(self) -> None:
         """Ask for an earlier checkpoint."""
@@ -52,9 +53,12 @@ class DiagnosisModal(WorkbenchModal[bool]):
 
     def action_copy(self) -> None:
         """Copy everything as text."""
-        told = [f"{each.finding}, step {each.step}: {each.cause}\nCure: {each.cure}" for each in self.stage.findings]
+        told = [
+            f"{finding_head(each)}: {retell(each.cause)}\n{tr('Cure')}: {retell(each.cure)}"
+            for each in self.stage.findings
+        ]
         self.app.copy_to_clipboard("\n\n".join(["\n".join(expectations(self.stage)), *told]))
-        self.notify("Copied", timeout=2)
+        self.notify(tr("Copied"), timeout=2)
 
 
 def expectations(stage: StageState) -> list[str]:
@@ -64,27 +68,50 @@ def expectations(stage: StageState) -> list[str]:
     if stage.vocab_size > 1 and stage.kind in ("pretrain", "sft"):
         guess = math.log(stage.vocab_size)
         lines.append(
-            f"A blind guess among {stage.vocab_size:,} tokens costs ln({stage.vocab_size:,}) = {guess:.2f} nats; "
-            f"this stage began at {figure(first)}."
+            tr(
+                "A blind guess among {tokens:,} tokens costs ln({tokens:,}) = {guess:.2f} nats; "
+                "this stage began at {first}.",
+                tokens=stage.vocab_size,
+                guess=guess,
+                first=figure(first),
+            )
         )
     elif stage.kind == "dpo":
         lines.append(
-            f"A model that prefers nothing yet has a loss of ln 2 = 0.693; this stage began at {figure(first)}."
+            tr(
+                "A model that prefers nothing yet has a loss of ln 2 = 0.693; this stage began at {first}.",
+                first=figure(first),
+            )
         )
     if stage.latest is not None:
-        now, best = stage.latest.loss, stage.best_val_loss
-        measured = (
-            f", validation {figure(best)} at best, at step {stage.best_val_step:,}" if stage.best_val_step else ""
-        )
+        now, best, step = stage.latest.loss, stage.best_val_loss, stage.best_val_step
         among = math.exp(now) if now < 50 else math.inf
-        shown = f"{among:,.1f}" if among < 1000 else count(among)
-        lines.append(f"It is now at {figure(now)}{measured}: as unsure as among {shown} equally likely tokens.")
-    return lines or ["No step was taken yet."]
+        told = {"loss": figure(now), "among": f"{among:,.1f}" if among < 1000 else count(among)}
+        if step:
+            lines.append(
+                tr(
+                    "It is now at {loss}, validation {best} at best, at step {step:,}: "
+                    "as unsure as among {among} equally likely tokens.",
+                    best=figure(best),
+                    step=step,
+                    **told,
+                )
+            )
+        else:
+            lines.append(tr("It is now at {loss}: as unsure as among {among} equally likely tokens.", **told))
+    return lines or [tr("No step was taken yet.")]
 
 
 def _drawn(finding: Diagnosed) -> Content:
     tone = SEVERITY_TONES[finding.severity]
-    head = f"{SHAPES.get(tone, '')}{finding.finding.replace('_', ' ')}, step {finding.step:,}"
     return Content.assemble(
-        (head, f"bold ${TONES[tone]}"), "\n", finding.cause, "\n", ("Cure  ", "bold"), (finding.cure, "$success")
+        (f"{SHAPES.get(tone, '')}{finding_head(finding)}", f"bold ${TONES[tone]}"),
+        *("\n", retell(finding.cause), "\n"),
+        (f"{tr('Cure')}  ", "bold"),
+        (retell(finding.cure), "$success"),
     )
+
+
+def finding_head(finding: Diagnosed) -> str:
+    """What kind of trouble it is, and when it was seen."""
+    return tr("{finding}, step {step:,}", finding=finding_name(finding), step=finding.step)

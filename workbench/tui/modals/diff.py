@@ -9,6 +9,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from workbench.language import tr
 from workbench.tui.modals.base import WorkbenchModal
 
 STYLES = {"+": "$success", "-": "$error", "@": "$primary"}
@@ -32,7 +33,7 @@ class DiffModal(WorkbenchModal[None]):
         """The lines that differ and their neighbours."""
         with Vertical(classes="box -diff") as box:
             box.border_title = self.heading.replace("[", r"\[")
-            box.border_subtitle = "y copy   esc close"
+            box.border_subtitle = tr("y copy   esc close")
             with VerticalScroll():
                 yield Static(Content("\n").join(Content.styled(line, STYLES.get(line[:1], "")) for line in self.lines))
 
@@ -43,4 +44,4 @@ class DiffModal(WorkbenchModal[None]):
     def action_copy(self) -> None:
         """Copy the lines."""
         self.app.copy_to_clipboard("\n".join(self.lines))
-        self.notify("Copied", timeout=2)
+        self.notify(tr("Copied"), timeout=2)

@@ -8,6 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
+from workbench.language import tr
 from workbench.tui.modals.base import WorkbenchModal
 
 
@@ -33,14 +34,14 @@ class ErrorModal(WorkbenchModal[None]):
         """The message in a box that scrolls."""
         with Vertical(classes="box -error") as box:
             box.border_title = f"✗ {self.heading}".replace("[", "\\[")
-            box.border_subtitle = "y copy   esc close"
+            box.border_subtitle = tr("y copy   esc close")
             with VerticalScroll():
                 yield Static(self.message, markup=False)
             if self.log_path:
-                yield Static(f"Details: {self.log_path}", classes="detail", markup=False)
+                yield Static(tr("Details: {path}", path=self.log_path), classes="detail", markup=False)
 
     def action_copy(self) -> None:
         """Copy the message to the clipboard of the terminal."""
         details = f"\n{self.log_path}" if self.log_path else ""
         self.app.copy_to_clipboard(f"{self.heading}: {self.message}{details}")
-        self.notify("Copied", timeout=2)
+        self.notify(tr("Copied"), timeout=2)

@@ -10,6 +10,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
+from workbench.language import tr
 from workbench.locations import config_folder, state_folder
 from workbench.tui.actions import Action, actions_of
 from workbench.tui.modals.base import WorkbenchModal
@@ -30,7 +31,7 @@ class KeyTable(Widget):
         for action in self.actions:
             keys = self.keymap.get(action.id, action.keys)
             if keys:
-                table.add_row(Text(self._display(keys)), Text(action.tooltip))
+                table.add_row(Text(self._display(keys)), Text(tr(action.tooltip)))
         return Group(Text(self.heading, style="bold underline"), table)
 
     def _display(self, keys: str) -> str:
@@ -57,20 +58,18 @@ class HelpModal(WorkbenchModal[None]):
     def compose(self) -> ComposeResult:
         """What the screen is for, its keys, the keys of every screen, where the files lie."""
         with Vertical(classes="box -help") as box:
-            box.border_title = f"Help: {self.heading}"
-            box.border_subtitle = "esc close"
+            box.border_title = tr("Help: {screen}", screen=self.heading)
+            box.border_subtitle = tr("esc close")
             with VerticalScroll():
                 yield Static(self.about, classes="about", markup=False)
                 with Horizontal(classes="columns"):
                     here = [action for scope in self.scopes for action in actions_of(scope)]
                     if here:
-                        yield KeyTable("This screen", here, self.keymap)
-                    yield KeyTable("Everywhere", actions_of("app"), self.keymap)
+                        yield KeyTable(tr("This screen"), here, self.keymap)
+                    yield KeyTable(tr("Everywhere"), actions_of("app"), self.keymap)
                 yield Static(_places(), classes="detail", markup=False)
 
 
 def _places() -> str:
-    return (
-        f"Keys can be changed by id under [keymap] in {config_folder() / 'config.toml'}\n"
-        f"Logs: {state_folder() / 'log'}   textual {version('textual')}"
-    )
+    keys = tr("Keys can be changed by id under [keymap] in {file}", file=config_folder() / "config.toml")
+    return f"{keys}\n{tr('Logs: {folder}', folder=state_folder() / 'log')}   textual {version('textual')}"

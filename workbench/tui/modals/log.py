@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Log
 
+from workbench.language import tr
 from workbench.tui.modals.base import WorkbenchModal
 from workbench.tui.run_state import LOG_LINES, RunState
 
@@ -28,8 +29,8 @@ class LogModal(WorkbenchModal[None]):
     def compose(self) -> ComposeResult:
         """The lines."""
         with Vertical(classes="box -log") as box:
-            box.border_title = f"Log of {self.state.name}".replace("[", "\\[")
-            box.border_subtitle = "end follows   y copy   esc close"
+            box.border_title = tr("Log of {run}", run=self.state.name).replace("[", "\\[")
+            box.border_subtitle = tr("end follows   y copy   esc close")
             yield Log(max_lines=LOG_LINES)
 
     def on_mount(self) -> None:
@@ -41,7 +42,7 @@ class LogModal(WorkbenchModal[None]):
     def action_copy(self) -> None:
         """Copy all lines."""
         self.app.copy_to_clipboard("\n".join(str(line) for line in self.state.log))
-        self.notify("Copied", timeout=2)
+        self.notify(tr("Copied"), timeout=2)
 
     def _write_new(self) -> None:
         fresh = self.state.logged - self._shown

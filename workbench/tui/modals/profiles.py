@@ -12,6 +12,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from workbench.bundled import profiles_folder
+from workbench.language import retell, tr
 from workbench.profile import ProfileEntry
 from workbench.tui.modals.base import WorkbenchModal
 from workbench.tui.widgets.hanging import hanging, room_in_box
@@ -30,12 +31,12 @@ class ProfilesModal(WorkbenchModal[str]):
     def compose(self) -> ComposeResult:
         """The list, then a field for a path."""
         with Vertical(classes="box -profiles") as box:
-            box.border_title = "Open a profile"
-            box.border_subtitle = "enter open   tab path   esc close"
+            box.border_title = tr("Open a profile")
+            box.border_subtitle = tr("enter open   tab path   esc close")
             own = [Option(Content(str(path)), id=str(path)) for path in self.files]
             width = room_in_box(90, self.app.size.width)
             yield KeyList(*own, *(Option(_line(entry, width), id=entry.name) for entry in self.bundled))
-            yield Input(placeholder="or the path of a file", compact=True)
+            yield Input(placeholder=tr("or the path of a file"), compact=True)
 
     def on_mount(self) -> None:
         """The first one is ready to be taken."""
@@ -61,8 +62,8 @@ class ProfilesModal(WorkbenchModal[str]):
 
 
 def _line(entry: ProfileEntry, width: int) -> Content:
-    head = Content.assemble((entry.name, "bold"), ("   comes with the workbench", "$accent"))
-    return hanging(head, entry.description, width, below=True)
+    head = Content.assemble((entry.name, "bold"), (f"   {tr('comes with the workbench')}", "$accent"))
+    return hanging(head, retell(entry.description), width, below=True)
 
 
 def profile_files(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Button, Static
 
+from workbench.language import tr
 from workbench.tui.modals.base import WorkbenchModal
 
 Answer = Literal["background", "stop"]
@@ -34,17 +35,17 @@ class QuitModal(WorkbenchModal[Answer]):
     def compose(self) -> ComposeResult:
         """The question, what follows, three buttons."""
         with Vertical(classes="box -confirm -quit") as box:
-            box.border_subtitle = "b background   s stop   esc cancel"
-            yield Static(f"{self.run_name} is running.", classes="question", markup=False)
-            detail = (
+            box.border_subtitle = tr("b background   s stop   esc cancel")
+            yield Static(tr("{run} is running.", run=self.run_name), classes="question", markup=False)
+            detail = tr(
                 "In the background it goes on without this window; the next start of the workbench shows it again. "
                 "Stopped, it goes on from its last step when you resume it."
             )
             yield Static(detail, classes="detail", markup=False)
             with Vertical(classes="buttons"):
-                yield Button("Keep training in the background", id="background", variant="primary")
-                yield Button("Stop after this step and save", id="stop", variant="error")
-                yield Button("Cancel", id="cancel")
+                yield Button(tr("Keep training in the background"), id="background", variant="primary")
+                yield Button(tr("Stop after this step and save"), id="stop", variant="error")
+                yield Button(tr("Cancel"), id="cancel")
 
     def on_mount(self) -> None:
         """Focus the answer that changes nothing."""

@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from workbench.language import retell, tr
 from workbench.tui.modals.base import WorkbenchModal
 from workbench.tui.widgets.hanging import hanging, room_in_box
 from workbench.tui.widgets.list_view import KeyList
@@ -42,8 +43,8 @@ class StartModal(WorkbenchModal[StartChoice]):
     def compose(self) -> ComposeResult:
         """Two lines for each profile."""
         with Vertical(classes="box -start") as box:
-            box.border_title = "Start a run"
-            box.border_subtitle = "enter start   e edit first   esc close"
+            box.border_title = tr("Start a run")
+            box.border_subtitle = tr("enter start   e edit first   esc close")
             width = room_in_box(96, self.app.size.width)
             yield KeyList(*(Option(_entry(profile, width), id=profile.name) for profile in self.profiles))
 
@@ -66,7 +67,7 @@ class StartModal(WorkbenchModal[StartChoice]):
 
 def _entry(profile: "ProfileEntry", width: int) -> Content:
     name = Content.assemble((profile.name, "bold"), "   " if profile.measured else "")
-    head = hanging(name, profile.measured, width, style="$accent")
+    head = hanging(name, retell(profile.measured), width, style="$accent")
     return Content("").join(
-        [hanging(head, profile.description, width, below=True, style="$foreground 70%"), Content("\n")]
+        [hanging(head, retell(profile.description), width, below=True, style="$foreground 70%"), Content("\n")]
     )

@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
+from workbench.language import tr
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.top_bar import RunIndicator, TopBar
 
@@ -29,21 +30,23 @@ class TooSmall(Widget):
         """What is needed, what there is, and that nothing is lost where there is something to lose."""
         width, height = self.app.size
         run = cast("WorkbenchApp", self.app).bridge.shown
-        going = "; the run goes on" if run is not None and run.state.live else ""
-        return f"llm-workbench needs 60x18 (now {width}x{height}){going}"
+        if run is not None and run.state.live:
+            return tr("llm-workbench needs 60x18 (now {width}x{height}); the run goes on", width=width, height=height)
+        return tr("llm-workbench needs 60x18 (now {width}x{height})", width=width, height=height)
 
 
 class WorkbenchScreen(Screen[None]):
     """A screen of the workbench.
 
     A subclass sets `MODE`, `SCOPE` and `ABOUT`, declares `BINDINGS = bindings(SCOPE)` and yields its panes from
-    `compose_panes`. It may override `show_numbers`, `show_charts`, `receive`, `unsaved` and `action_outward`.
+    `compose_panes`. It may override `show_numbers`, `show_charts`, `speak_again`, `receive`, `unsaved` and
+    `action_outward`.
     """
 
     MODE: ClassVar[str] = ""
     SCOPE: ClassVar[str] = ""
     ABOUT: ClassVar[str] = ""
-    """What the screen is for, in one or two sentences: the head of its help."""
+    """What the screen is for, in one or two sentences, marked for `tr`: the head of its help."""
     ALLOW_IN_MAXIMIZED_VIEW = "TopBar, KeyBar"
 
     def compose(self) -> ComposeResult:
@@ -85,6 +88,12 @@ class WorkbenchScreen(Screen[None]):
 
     def show_charts(self) -> None:
         """Draw the curves of the run; called up to twice a second while something changes."""
+
+    def speak_again(self) -> None:
+        """The language was changed: draw all words that are not drawn by themselves; fixed ones are said already."""
+        self.refresh_run()
+        self.refresh_charts()
+        self.refresh_bindings()
 
     def receive(self, subject: Subject) -> None:
         """Take what another screen hands over; called after the switch to this screen."""

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from workbench.errors import WorkbenchError
+from workbench.language import mark, retell, tr
 from workbench.runs.store import RunSummary, list_runs, list_trash, restore_run, trash_run
 from workbench.tui.actions import bindings
 from workbench.tui.bridge import JobRequest
@@ -26,6 +27,7 @@ from workbench.tui.widgets.figures import Figure, Figures
 from workbench.tui.widgets.list_view import KeyList
 from workbench.tui.widgets.run_table import RunTable
 from workbench.tui.widgets.spark import levels
+from workbench.tui.words import say
 
 if TYPE_CHECKING:
     from workbench.config import Profile
@@ -42,7 +44,7 @@ class HomeScreen(WorkbenchScreen):
     """Runs, details, device."""
 
     MODE = SCOPE = "home"
-    ABOUT = (
+    ABOUT = mark(
         "The runs of this workspace. A run is one whole life: every stage of a profile, from text to a model that "
         "talks. Open one to watch and steer it, also when another process is at work on it."
     )
@@ -53,12 +55,12 @@ class HomeScreen(WorkbenchScreen):
         """Runs and details above, how to begin and the machine below."""
         with Horizontal(id="upper"):
             yield RunTable(id="runs")
-            yield Figures("Run", id="details")
+            yield Figures(mark("Run"), id="details")
         with Horizontal(id="lower"):
             with Vertical(id="start", classes="pane") as start:
-                start.border_title = "Start here"
+                say(start, border_title="Start here")
                 yield Static(id="profiles")
-            yield Figures("This machine", id="device")
+            yield Figures(mark("This machine"), id="device")
         yield Static(id="device-line", markup=False)
 
     def __init__(self) -> None:
@@ -109,8 +111,11 @@ class HomeScreen(WorkbenchScreen):
     def on_profiles_read(self, message: "ProfilesRead") -> None:
         """Say how to begin."""
         self.profiles = message.profiles
+        self._say_how_to_begin()
+
+    def _say_how_to_begin(self) -> None:
         first = next((profile for profile in self.profiles if profile.name == FIRST_PROFILE), None)
-        measured = first.measured if first is not None and first.measured else "about five minutes"
+        measured = retell(first.measured) if first is not None and first.measured else tr("about five minutes")
         self.query_one(RunTable).say_when_empty(_welcome(measured))
         self.query_one("#profiles", Static).update(_ways_to_begin(self.profiles))
 
@@ -152,7 +157,7 @@ class HomeScreen(WorkbenchScreen):
         gauges = self.meter.read()
         pane = self.query_one("#device", Figures)
         pane.show([_gauge(gauge, pane.content_size.width) for gauge in gauges])
-        line = self._failure() or f"machine   {_gauge_line(gauges)}"
+        line = self._failure() or f"{tr('machine')}   {_gauge_line(gauges)}"
         if line != self._line:
             self._line = line
             self.query_one("#device-line", Static).update(line)
@@ -162,7 +167,15 @@ class HomeScreen(WorkbenchScreen):
         run, details = self.run, self._details
         if run is None or details is None or run.name != details.summary.name or run.label != "failed":
             return ""
-        return " ".join(f"✗ {details.message}".split()) if details.message else ""
+        return " ".join(f"✗ {retell(details.message)}".split()) if details.message else ""
+
+    def speak_again(self) -> None:
+        """Draw what was said of runs, profiles and the machine."""
+        super().speak_again()
+        self._say_how_to_begin()
+        self._show_details()
+        self.reload()
+        self._read_meter()
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
@@ -210,7 +223,7 @@ class HomeScreen(WorkbenchScreen):
         try:
             profile = await asyncio.to_thread(_read_profile, name)
         except WorkbenchError as error:
-            self.workbench.show_error("This profile cannot run", str(error))
+            self.workbench.show_error(tr("This profile cannot run"), retell(str(error)))
             return
         await self.workbench.start_job(JobRequest(profile=profile))
 
@@ -249,28 +262,34 @@ class HomeScreen(WorkbenchScreen):
         if run is None:
             return
         if run.alive:
-            self.notify(f"{run.name} is running; stop it before deleting it.", severity="warning", markup=False)
+            words = tr("{run} is running; stop it before deleting it.", run=run.name)
+            self.notify(words, severity="warning", markup=False)
             return
-        detail = "It goes to the trash of this workspace; u brings it back."
-        if await self.workbench.push_screen_wait(ConfirmModal(f"Delete the run {run.name}?", detail, yes="Delete")):
+        question = tr("Delete the run {run}?", run=run.name)
+        detail = tr("It goes to the trash of this workspace; u brings it back.")
+        if await self.workbench.push_screen_wait(ConfirmModal(question, detail, yes=tr("Delete"))):
             self._change_runs(lambda: self._deleted.append(trash_run(self.workbench.workspace, run.name)))
 
     def action_undo_delete(self) -> None:
         """Bring the last deleted run back."""
         if self._deleted:
-            self._change_runs(lambda: self.notify(f"{restore_run(self._deleted.pop()).name} is back", markup=False))
+            self._change_runs(self._restore)
+
+    def _restore(self) -> None:
+        run = restore_run(self._deleted.pop())
+        self.notify(tr("{run} is back", run=run.name), markup=False)
 
     def action_copy(self) -> None:
         """Copy the run's folder."""
         if self.run is not None:
             self.app.copy_to_clipboard(str(self.run.path.resolve()))
-            self.notify("Copied the run's folder", timeout=2)
+            self.notify(tr("Copied the run's folder"), timeout=2)
 
     def _change_runs(self, change: Callable[[], object]) -> None:
         try:
             change()
         except (WorkbenchError, OSError) as error:
-            self.workbench.show_error("That did not work", str(error))
+            self.workbench.show_error(tr("That did not work"), retell(str(error)))
         self.reload()
         self.refresh_bindings()
 
@@ -307,41 +326,45 @@ def _read_profile(name: str) -> "Profile":
 
 def _welcome(measured: str) -> Content:
     return Content.assemble(
-        ("No runs yet.\n\n", "bold"),
+        (f"{tr('No runs yet.')}\n\n", "bold"),
         ("enter", "bold $accent"),
-        f"   start {FIRST_PROFILE}: from text to a model that talks\n        {measured}\n",
+        f"   {tr('start {profile}: from text to a model that talks', profile=FIRST_PROFILE)}\n        {measured}\n",
         ("n", "bold $accent"),
-        "       start from another profile\n",
+        f"       {tr('start from another profile')}\n",
         ("?", "bold $accent"),
-        "       what this screen is, and its keys",
+        f"       {tr('what this screen is, and its keys')}",
     )
 
 
 def _ways_to_begin(profiles: "Sequence[ProfileEntry]") -> Content:
     """The first profiles with what they take, under the key that starts them; the machine is named once."""
     shown = profiles[:4]
-    machines = {_parts(profile.measured)[1] for profile in shown}
-    lines = [Content.assemble(("n", "bold $accent"), "  a new run from a profile")]
+    machines = {_parts(retell(profile.measured))[1] for profile in shown}
+    lines = [Content.assemble(("n", "bold $accent"), f"  {tr('a new run from a profile')}")]
     for profile in shown:
-        words = _parts(profile.measured)[0] if len(machines) == 1 else profile.measured
+        measured = retell(profile.measured)
+        words = _parts(measured)[0] if len(machines) == 1 else measured
         lines.append(Content.assemble(f"   {profile.name}", (f"  {words}", "$foreground 60%")))
     if len(machines) == 1 and (machine := machines.pop()):
-        lines.append(Content.styled(f"   measured on a {machine}", "$foreground 60%"))
-    lines.append(Content.assemble(("3", "bold $accent"), "  write a profile of your own"))
-    lines.append(Content.assemble(("2", "bold $accent"), "  look at data as the model will see it"))
+        lines.append(Content.styled(f"   {tr('measured on a {machine}', machine=machine)}", "$foreground 60%"))
+    lines.append(Content.assemble(("3", "bold $accent"), f"  {tr('write a profile of your own')}"))
+    lines.append(Content.assemble(("2", "bold $accent"), f"  {tr('look at data as the model will see it')}"))
     return Content("\n").join(lines)
 
 
 def _parts(measured: str) -> tuple[str, str]:
     """What was measured, and the machine in brackets behind it."""
-    figures, bracket, machine = measured.rpartition(" (")
-    return (figures, machine.removesuffix(")")) if bracket else (measured, "")
+    for left, right in ((" (", ")"), ("（", "）")):
+        figures, bracket, machine = measured.rpartition(left)
+        if bracket:
+            return figures, machine.removesuffix(right)
+    return measured, ""
 
 
 def _gauge(gauge: Gauge, width: int) -> Figure:
     cells = max(4, min(16, width - 34))  # beside name, value and what there is in all
-    return Figure(gauge.name, gauge.value, levels(list(gauge.shares), cells).rjust(cells), note=gauge.capacity)
+    return Figure(gauge.title, gauge.value, levels(list(gauge.shares), cells).rjust(cells), note=gauge.capacity)
 
 
 def _gauge_line(gauges: Sequence[Gauge]) -> str:
-    return "   ".join(f"{gauge.name} {gauge.value}" for gauge in gauges)
+    return "   ".join(f"{gauge.title} {gauge.value}" for gauge in gauges)

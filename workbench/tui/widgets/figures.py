@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len, set_cell_size
 from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
+
+from workbench.tui.words import say
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,17 @@ class Figure:
 
 
 class Figures(Widget, can_focus=True):
-    """Names at the left, values in one column beside them."""
+    """Names at the left, values in one column beside them.
+
+    Args:
+        heading: the title, marked for `tr`.
+    """
 
     DEFAULT_CSS = "Figures { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     def __init__(self, heading: str, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes="pane")
-        self.border_title = heading
+        say(self, border_title=heading)
         self.figures: Sequence[Figure] = ()
 
     def show(self, figures: Sequence[Figure]) -> None:
@@ -52,14 +59,17 @@ class Figures(Widget, can_focus=True):
 
     def render(self) -> RenderResult:
         """One line for each figure."""
-        names = max((len(figure.name) for figure in self.figures), default=0)
-        values = max((len(figure.value) for figure in self.figures if figure.picture), default=0)
+        names = max((cell_len(figure.name) for figure in self.figures), default=0)
+        values = max((cell_len(figure.value) for figure in self.figures if figure.picture), default=0)
         return Content("\n").join(self._line(figure, names, values) for figure in self.figures)
 
     def _line(self, figure: Figure, names: int, values: int) -> Content:
         return Content.assemble(
-            (f"{figure.name:<{names}}  " if figure.name else "", "$foreground 60%"),
-            (f"{figure.value:<{values}}" if figure.picture else figure.value, f"${figure.tone}" if figure.tone else ""),
+            (f"{set_cell_size(figure.name, names)}  " if figure.name else "", "$foreground 60%"),
+            (
+                set_cell_size(figure.value, values) if figure.picture else figure.value,
+                f"${figure.tone}" if figure.tone else "",
+            ),
             (f"  {figure.picture}" if figure.picture else "", f"${figure.colour}"),
             (f"  {figure.note}" if figure.note else "", "$foreground 60%"),
         )

@@ -5,9 +5,22 @@ from textual.content import Content
 from textual.widget import Widget
 
 from workbench.events import Diagnosed
+from workbench.language import mark, retell, tr
 from workbench.tui.run_state import StageState
 from workbench.tui.widgets.log_tail import SHAPES, TONES
 
+NAMES = {
+    "repeated_data": mark("repeated data"),
+    "high_start": mark("high start"),
+    "spike": mark("spike"),
+    "learning_rate_high": mark("learning rate high"),
+    "learning_rate_low": mark("learning rate low"),
+    "overfitting": mark("overfitting"),
+    "starved_experts": mark("starved experts"),
+    "flat_preferences": mark("flat preferences"),
+    "not_finite": mark("not finite"),
+}
+"""What the diagnosis finds, in words."""
 SEVERITY_TONES = {"note": "plain", "warning": "warning", "error": "error"}
 
 
@@ -34,12 +47,21 @@ class FindingLine(Widget):
             return ""
         newest, more = self.findings[-1], len(self.findings) - 1
         tone = SEVERITY_TONES[newest.severity]
-        words = f"{SHAPES.get(tone, '')}{newest.finding.replace('_', ' ')}{f' and {more} more' if more else ''}"
-        text = " ".join(newest.cause.split())
+        name = finding_name(newest)
+        told = tr("{finding} and {count} more", finding=name, count=more) if more else name
+        text = " ".join(retell(newest.cause).split())
         return Content.assemble(
-            (words, f"bold ${TONES[tone]}"), ("  d ", "bold $accent"), "explains  ", (text, "$foreground 60%")
+            (f"{SHAPES.get(tone, '')}{told}", f"bold ${TONES[tone]}"),
+            ("  d ", "bold $accent"),
+            *(tr("explains"), "  "),
+            (text, "$foreground 60%"),
         )
 
     def on_click(self) -> None:
         """Explain."""
         self.app.simulate_key("d")
+
+
+def finding_name(finding: Diagnosed) -> str:
+    """The kind of trouble, for people."""
+    return tr(NAMES.get(finding.finding, finding.finding.replace("_", " ")))

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
+from workbench.language import tr
 from workbench.tui.actions import PINNED_IDS
 
 
@@ -118,8 +119,8 @@ class KeyBar(Widget):
 
     def _hint(self, each: ActiveBinding, brief: bool = False) -> KeyHint:
         binding = each.binding
-        tooltip = each.tooltip or binding.description
-        label = "" if brief else binding.description
+        tooltip = tr(each.tooltip or binding.description)
+        label = "" if brief else tr(binding.description)
         return KeyHint(binding.key, self.app.get_key_display(binding), label, tooltip, each.enabled)
 
     def _bindings_changed(self, screen: Screen[object]) -> None:

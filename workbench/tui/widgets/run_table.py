@@ -13,26 +13,34 @@ from textual.message import Message
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
+from workbench.language import mark, tr, tr_many
 from workbench.narration import ago, count, figure
 from workbench.runs.store import RunSummary
 from workbench.tui.widgets.list_view import KeyList
 from workbench.tui.widgets.spark import bar
-from workbench.tui.widgets.top_bar import SHAPES
+from workbench.tui.widgets.top_bar import SHAPES, STATUS_WORDS
+from workbench.tui.words import say
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table; those with a higher `rank` go first where there is no room."""
+    """A column of the table, its title marked for `tr`; those with a higher `rank` go first where there is no room."""
 
     title: str
     width: int
     rank: int
     cell: Callable[[RunSummary], tuple[str, str]]
+    widest: Callable[[], str] = str
+
+    @property
+    def cells(self) -> int:
+        """Its width; some words of other languages take more room."""
+        return max(self.width, cell_len(tr(self.title)), cell_len(self.widest()))
 
 
 def _state(run: RunSummary) -> tuple[str, str]:
     shape, colour = SHAPES[run.label]
-    return f"{shape} {run.label}", f"${colour}"
+    return f"{shape} {tr(STATUS_WORDS[run.label])}", f"${colour}"
 
 
 def _steps(run: RunSummary) -> tuple[str, str]:
@@ -61,13 +69,13 @@ def _stage(run: RunSummary) -> tuple[str, str]:
 
 
 COLUMNS = (
-    Column("stage", 10, 2, _stage),
-    Column("state", 13, 0, _state),
-    Column("step", 11, 1, _steps),
+    Column(mark("stage"), 10, 2, _stage),
+    Column(mark("state"), 13, 0, _state),
+    Column(mark("step"), 11, 1, _steps),
     Column("", 6, 4, _progress),
-    Column("val", 6, 1, _val_loss),
-    Column("tok/s", 6, 5, _speed),
-    Column("when", 5, 3, _when),
+    Column(mark("val"), 6, 1, _val_loss),
+    Column(mark("tok/s"), 6, 5, _speed),
+    Column(mark("when"), 5, 3, _when, lambda: ago(23 * 3600)),
 )
 BAR_CELLS = 6
 NAME_WIDTH = 18  # cells that a long name gets before columns go
@@ -102,7 +110,7 @@ class RunTable(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes="pane")
-        self.border_title = "Runs"
+        say(self, border_title="Runs")
         self.runs: Sequence[RunSummary] = ()
         self._header = ""
 
@@ -113,8 +121,10 @@ class RunTable(Vertical):
         with Center():
             yield Static(id="empty")
         with Horizontal(id="filter"):
-            yield Label("filter: ")
-            yield Input(placeholder="part of a name", compact=True)
+            yield (label := Label())
+            say(label, content="filter: ")
+            yield (field := Input(compact=True))
+            say(field, placeholder="part of a name")
 
     @property
     def current(self) -> RunSummary | None:
@@ -176,7 +186,7 @@ class RunTable(Vertical):
     def _fill(self) -> None:
         rows = self.query_one(KeyList)
         columns, name_width = self._layout()
-        titles = [("name", name_width), *((column.title, column.width) for column in columns)]
+        titles = [(tr("name"), name_width), *((tr(column.title), column.cells) for column in columns)]
         header = (" " * GAP).join(set_cell_size(*title) for title in titles)
         if header != self._header:
             self._header = header
@@ -194,10 +204,19 @@ class RunTable(Vertical):
             rows.clear_options()
             rows.add_options([Option(prompt, id=name) for name, prompt in zip(names, prompts, strict=True)])
             rows.highlighted = names.index(here) if here in names else (0 if names else None)
-        total = f"{len(shown)} of {len(self.runs)}" if wanted else f"{len(self.runs)}"
-        keys = "   enter keeps, esc shows all" if self.query_one(Input).has_focus else ""
-        self.border_subtitle = f"{total} run{'' if len(self.runs) == 1 else 's'}{keys}" if self.runs else ""
+        self.border_subtitle = self._subtitle(len(shown), filtered=bool(wanted))
         self.post_message(self.Pointed(self.current))
+
+    def _subtitle(self, shown: int, *, filtered: bool) -> str:
+        total = len(self.runs)
+        if not total:
+            return ""
+        if filtered:
+            told = tr_many("{shown} of {count} run", "{shown} of {count} runs", total, shown=shown)
+        else:
+            told = tr_many("{count} run", "{count} runs", total)
+        keys = f"   {tr('enter keeps, esc shows all')}" if self.query_one(Input).has_focus else ""
+        return f"{told}{keys}"
 
     def _layout(self) -> tuple[list[Column], int]:
         """The columns there is room for, and what is left for the name."""
@@ -206,16 +225,16 @@ class RunTable(Vertical):
         if not any(run.alive and run.steps for run in self.runs):
             columns = [column for column in columns if column.title]
         wanted = min(NAME_WIDTH, max((cell_len(run.name) for run in self.runs), default=0))
-        while columns and width - sum(column.width + GAP for column in columns) < wanted:
+        while columns and width - sum(column.cells + GAP for column in columns) < wanted:
             columns.remove(max(columns, key=lambda column: column.rank))
-        return columns, max(4, width - sum(column.width + GAP for column in columns))
+        return columns, max(4, width - sum(column.cells + GAP for column in columns))
 
 
 def _row(run: RunSummary, columns: Sequence[Column], name_width: int) -> Content:
     parts: list[tuple[str, str]] = [(_fitted(run.name, name_width), "bold")]
     for column in columns:
         text, style = column.cell(run)
-        parts += [(" " * GAP, ""), (set_cell_size(text, column.width), style if text else "")]
+        parts += [(" " * GAP, ""), (set_cell_size(text, column.cells), style if text else "")]
     return Content.assemble(*parts)
 
 

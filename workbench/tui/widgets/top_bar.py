@@ -8,6 +8,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
 
+from workbench.language import mark, tr
 from workbench.narration import count
 from workbench.tui.actions import MODES
 from workbench.tui.run_state import RunState
@@ -27,6 +28,26 @@ SHAPES: dict[str, tuple[str, str]] = {
 }
 """A shape and a theme colour for each status: never the colour alone."""
 
+STATUS_WORDS = {
+    "starting": mark("starting"),
+    "running": mark("running"),
+    "paused": mark("paused"),
+    "stopped": mark("stopped"),
+    "interrupted": mark("interrupted"),
+    "done": mark("done"),
+    "failed": mark("failed"),
+    "new": mark("new"),
+    "pausing": mark("pausing"),
+    "continuing": mark("continuing"),
+    "stopping": mark("stopping"),
+}
+"""What stands beside the shape, and what a person asked for."""
+
+
+def status_words(state: RunState) -> str:
+    """The status for people; a wish that is not confirmed yet stands in its place."""
+    return f"{tr(STATUS_WORDS[state.wish])}…" if state.wish and state.live else tr(STATUS_WORDS[state.status])
+
 
 class ModeTab(Widget):
     """One mode's name; a click goes there."""
@@ -40,11 +61,16 @@ class ModeTab(Widget):
     def __init__(self, mode: str, digit: int, current: bool) -> None:
         super().__init__(classes="-current" if current else "")
         self.mode, self.digit = mode, digit
-        self.tooltip = f"Go to {MODES[mode]}: {digit}, or alt+{digit} in a text field"
+        self.speak_again()
+
+    def speak_again(self) -> None:
+        """Explain the tab."""
+        name = tr(MODES[self.mode])
+        self.tooltip = tr("Go to {screen}: {digit}, or alt+{digit} in a text field", screen=name, digit=self.digit)
 
     def render(self) -> RenderResult:
         """The digit that goes there, and the name."""
-        return Content.assemble((f"{self.digit} ", "$foreground 60%"), MODES[self.mode])
+        return Content.assemble((f"{self.digit} ", "$foreground 60%"), tr(MODES[self.mode]))
 
     async def on_click(self) -> None:
         """Go there."""
@@ -108,9 +134,9 @@ class Brand(Widget):
 
 def _describe(state: RunState | None, width: int) -> Content:
     if state is None:
-        return Content.assemble(("○ idle", "$foreground 60%"))
+        return Content.assemble((f"○ {tr('idle')}", "$foreground 60%"))
     shape, colour = SHAPES[state.status]
-    status = f"{state.shown_status} " if state.wish or state.status != "running" else ""
+    status = f"{status_words(state)} " if state.wish or state.status != "running" else ""
     stage = state.stage
     place = f" {stage.name} {count(stage.step)}/{count(stage.steps)}" if stage is not None and stage.steps else ""
     room = max(6, width - cell_len(f"{shape} {status}{place}"))  # a long name gives way to how far the run is

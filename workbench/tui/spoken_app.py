@@ -1,0 +1,51 @@
+"""What Textual itself would say in English, said in the language in use."""
+
+from typing import Any, TypeVar
+
+from rich.align import Align
+from rich.text import Text
+from textual.app import App
+from textual.command import CommandList, CommandPalette
+from textual.theme import ThemeProvider
+from textual.widgets.option_list import Option
+
+from workbench.language import tr
+
+Code = TypeVar("Code")
+
+
+class SpokenPalette(CommandPalette):
+    """The palette, which says in the language in use that nothing was found."""
+
+    def _start_no_matches_countdown(self, search_value: str) -> None:
+        self._stop_no_matches_countdown()
+
+        def tell() -> None:
+            if search_value:
+                words = Align.center(Text(tr("Nothing found"), style="not bold"))
+                self.query_one(CommandList).add_option(Option(words, disabled=True, id=self._NO_MATCHES))
+            self._list_visible = bool(search_value)
+
+        self._no_matches_timer = self.set_timer(self._NO_MATCHES_COUNTDOWN, tell)
+
+
+class SpokenApp(App[Code]):
+    """An app whose palette, choice of colours and hint about leaving come from the catalogue."""
+
+    def action_command_palette(self) -> None:
+        """Show the palette."""
+        app: Any = self
+        if self.use_command_palette and not CommandPalette.is_open(app):
+            self.push_screen(SpokenPalette(placeholder=tr("Search for commands…"), id="--command-palette"))
+
+    def search_themes(self) -> None:
+        """Show the colours there are."""
+        self.push_screen(SpokenPalette(providers=[ThemeProvider], placeholder=tr("Search for colours…")))
+
+    def action_help_quit(self) -> None:
+        """Say how to leave: ctrl+c copies."""
+        for each in self.active_bindings.values():
+            if each.binding.action in ("quit", "app.quit"):
+                key = self.get_key_display(each.binding)
+                self.notify(tr("Press {key} to leave the workbench.", key=key), markup=False)
+                return

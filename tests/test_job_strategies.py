@@ -205,9 +205,7 @@ def test_each_finished_or_stopped_stage_leaves_a_report(folder: Path) -> None:
     )
     job = Job(read_profile(str(folder / "mine.toml")), workspace=folder / "runs", name="staged", emitter=emitter)
     emitter.subscribe(
-        lambda event: (
-            job.control.stop() if isinstance(event, events.StepFinished) and event.stage == "more" else None
-        )
+        lambda event: job.control.stop() if isinstance(event, events.StepFinished) and event.stage == "more" else None
     )
     job.run()
     assert len(seen) == 1 and "| pretrain | pretrain | 8 |" in seen[0]

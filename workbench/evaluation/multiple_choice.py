@@ -85,9 +85,7 @@ def choose(
     results, place = [], 0
     for question in questions:
         scores = [each.log_probability for each in weighed[place : place + len(question.choices)]]
-        by_byte = [
-            score / max(len(choice.encode()), 1) for score, choice in zip(scores, question.choices, strict=True)
-        ]
+        by_byte = [score / max(len(choice.encode()), 1) for score, choice in zip(scores, question.choices, strict=True)]
         results.append(
             Chosen(
                 question.question,

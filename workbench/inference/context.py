@@ -1,12 +1,16 @@
 """What of a conversation the model gets to read: all of it, or what fits, the oldest dropped first."""
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench.inference.generate import StopReason
 from workbench.tokenizer.chat_template import Message, encode_prompt
+from workbench.tokenizer.special_tokens import VISIBLE_TAGS
 from workbench.tokenizer.tokenizer import Tokenizer
+
+_TAGS = re.compile(f"({'|'.join(map(re.escape, VISIBLE_TAGS))})")
 
 
 @dataclass(frozen=True)
@@ -77,3 +81,12 @@ def completion_context(
 def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """The ids of a text to go on with; for an empty one the token that stands between documents."""
     return tokenizer.encode(text) or [tokenizer.eos_token_id]
+
+
+def answer_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of an answer that is there as text alone; tags of thoughts and tool calls are tokens of their own."""
+    ids: list[int] = []
+    for part in _TAGS.split(text):
+        tag = tokenizer.controls.ids.get(part)
+        ids += tokenizer.encode(part) if tag is None else [tag]
+    return ids

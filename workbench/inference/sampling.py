@@ -119,6 +119,21 @@ def sample(logits: Tensor, previous_ids: Sequence[int], settings: SamplingSettin
     return int(ids[torch.searchsorted(heights, drawn, right=True)])
 
 
+def distribution(logits: Tensor, previous_ids: Sequence[int], settings: SamplingSettings) -> tuple[Tensor, Tensor]:
+    """What `sample` draws from: the ids that may be drawn, and their probabilities in float64.
+
+    Args:
+        logits: (vocab,), any float dtype and device.
+        previous_ids: what stands before, for the repetition penalty.
+    """
+    scores = penalise_repeats(logits.float(), previous_ids, settings.repetition_penalty)
+    best, best_id = scores.max(dim=-1)
+    if settings.temperature == 0:
+        return best_id[None], torch.ones(1, dtype=torch.float64, device=scores.device)
+    kept, ids = candidates((scores - best) / settings.temperature, settings)
+    return ids, kept.double().softmax(dim=-1)
+
+
 def penalise_repeats(scores: Tensor, previous_ids: Sequence[int], penalty: float) -> Tensor:
     """Scores (vocab,) with every token of `previous_ids` made less likely once: divided above 0, multiplied below.
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from workbench.inference.generate import evaluating
-from workbench.inspection.watching import as_row, blocks, hooked
+from workbench.inspection.watching import Hook, as_row, blocks, hooked
 from workbench.model.moe import MixtureOfExperts
 from workbench.model.transformer import Transformer
 
@@ -31,18 +31,29 @@ def read_routing(model: Transformer, ids: Sequence[int]) -> list[LayerRouting]:
     Raises:
         UsageError: no text, or more than the model can read.
     """
+    with evaluating(model), hooked() as hook:
+        row = as_row(model, ids)
+        found = watch_routers(model, hook)
+        if has_experts(model):
+            model.hidden_states(row)
+    return found
+
+
+def has_experts(model: Transformer) -> bool:
+    """Whether any layer is a mixture."""
+    return any(isinstance(layer.mlp, MixtureOfExperts) for layer in blocks(model))
+
+
+def watch_routers(model: Transformer, hook: Hook) -> list[LayerRouting]:
+    """A list that fills, layer by layer, with what the routers decide while the model reads one text."""
     found: list[LayerRouting] = []
 
     def watch(experts: int) -> Callable[[tuple[Any, ...], Any], object]:
         return lambda _, out: found.append(_decisions(out[0], out[1], experts))
 
-    mixtures = [layer.mlp for layer in blocks(model) if isinstance(layer.mlp, MixtureOfExperts)]
-    with evaluating(model), hooked() as hook:
-        row = as_row(model, ids)
-        for mixture in mixtures:
-            hook(mixture.gate, watch(mixture.num_experts))
-        if mixtures:
-            model.hidden_states(row)
+    for layer in blocks(model):
+        if isinstance(layer.mlp, MixtureOfExperts):
+            hook(layer.mlp.gate, watch(layer.mlp.num_experts))
     return found
 
 

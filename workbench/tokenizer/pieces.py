@@ -1,6 +1,7 @@
 """What a token of a tokenizer.json stands for, in bytes and for the eye."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -45,6 +46,36 @@ def printable(piece: bytes) -> str:
     """Bytes for people: spaces as `·`, control characters and broken UTF-8 escaped."""
     text = piece.decode("utf-8", "backslashreplace")
     return "".join(_shown(character) for character in text)
+
+
+def cut_characters(pieces: Sequence[bytes]) -> list[str]:
+    """For each piece of a text the characters that it holds a part of only; empty where it holds whole ones.
+
+    Byte-level tokens may end inside a character, as those of rare Chinese ones do.
+    """
+    owners = [number for number, piece in enumerate(pieces) for _ in piece]
+    text = b"".join(pieces)
+    found = [""] * len(pieces)
+    start = 0
+    while start < len(text):
+        length = _length_of_character(text, start)
+        inside = dict.fromkeys(owners[start : start + length])
+        if len(inside) > 1:
+            for number in inside:
+                found[number] += text[start : start + length].decode("utf-8")
+        start += length
+    return found
+
+
+def _length_of_character(text: bytes, start: int) -> int:
+    """The bytes of the character that begins at `start`; 1 where none begins there."""
+    for length in (1, 2, 3, 4):
+        try:
+            text[start : start + length].decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        return length
+    return 1
 
 
 def _shown(character: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.config import TokenizerSettings
-from workbench.inference.chat import ReplyStats
+from workbench.inference.reply import ReplyStats
 from workbench.inference.sampling import SamplingSettings
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.screens.chat import ChatScreen, _note

@@ -18,7 +18,8 @@ from workbench.tui.widgets.model_list import ModelChoice, ModelList, find_models
 from workbench.tui.widgets.sampling_pane import SamplingPane
 
 if TYPE_CHECKING:
-    from workbench.inference.chat import ChatSession, ReplyStats
+    from workbench.inference.chat import ChatSession
+    from workbench.inference.reply import ReplyStats
 
 logger = logging.getLogger(__name__)
 

@@ -20,6 +20,11 @@ def profiles_folder() -> Path:
     return _content("profiles")
 
 
+def curves_folder() -> Path:
+    """What is normal for the profiles that come with the program."""
+    return profiles_folder() / "curves"
+
+
 def data_folder() -> Path:
     """The sample data that comes with the program."""
     return _content("data")

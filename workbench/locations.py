@@ -38,6 +38,11 @@ def models_folder() -> Path:
     return cache_folder() / "models"
 
 
+def references_folder() -> Path:
+    """The user's own curves of what is normal."""
+    return config_folder() / "curves"
+
+
 def tokenised_folder() -> Path:
     """Token shards, by fingerprint."""
     return cache_folder() / "tokens"

@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from workbench.control import MAX_LEARNING_RATE
@@ -107,6 +108,13 @@ def _add_run_commands(commands: Any) -> None:
     compare.add_argument("sides", nargs="+", metavar="RUN[:STAGE][@STEP]", help="two at least")
     compare.add_argument("--by", choices=("step", "tokens", "seconds"), default="step", help="what curves run along")
     compare.add_argument("--json", action="store_true", help="as one JSON object, with the whole curves")
+
+    text = "keep the curves of good runs as what is normal for their profile"
+    reference = _add(commands, "reference", "run_commands:reference", text, workspace=True)
+    reference.epilog = "reports and the Train screen hold later runs that learn the same way against them"
+    reference.add_argument("runs", nargs="+", metavar="RUN", help="finished runs of one profile, with other seeds best")
+    reference.add_argument("--name", metavar="NAME", help="to keep them under; the first run's when absent")
+    reference.add_argument("--folder", type=Path, metavar="DIR", help="where; your own configuration when absent")
 
     control = _add(commands, "control", "run_commands:control", "steer a run of another process", workspace=True)
     control.add_argument("run", metavar="RUN")

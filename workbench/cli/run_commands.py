@@ -12,7 +12,8 @@ from workbench.cli.terminal import printable, table
 from workbench.errors import RunError, UsageError
 from workbench.narration import ago, count, figure
 from workbench.runs.liveness import CommandFile, is_alive
-from workbench.runs.store import RunSummary, list_runs, open_run
+from workbench.runs.reference import keep_reference
+from workbench.runs.store import RunSummary, check_run_name, list_runs, open_run
 
 
 def runs(arguments: argparse.Namespace) -> int:
@@ -40,6 +41,16 @@ def report(arguments: argparse.Namespace) -> int:
     else:
         print(printable(path.read_text(encoding="utf-8")), end="")
     print(f"written to {path}", file=sys.stderr)
+    return 0
+
+
+def reference(arguments: argparse.Namespace) -> int:
+    """`reference RUN ...`: keep their curves as what is normal."""
+    workspace = Path(arguments.workspace or DEFAULT_WORKSPACE)
+    found = [open_run(workspace, name) for name in arguments.runs]
+    name = arguments.name or found[0].name
+    check_run_name(name)
+    print(keep_reference(name, found, arguments.folder))
     return 0
 
 

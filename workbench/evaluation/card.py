@@ -324,7 +324,11 @@ def _machine(facts: RunFacts) -> str:
 
 
 def _diagnosis(facts: RunFacts) -> str:
-    lines = []
+    lines = [
+        f"- **{escaped(stage.name)}**: {escaped(' '.join(stage.standing))}"
+        for stage in facts.stages.values()
+        if stage.standing
+    ]
     for finding in facts.findings:
         place = f"{escaped(finding.stage)}, step {finding.step:,}"
         if isinstance(finding, Diagnosed):

@@ -41,6 +41,7 @@ def report_data(facts: RunFacts) -> dict[str, Any]:
             "before": _finite(stage.before),
             "after": _finite(stage.after),
             **_adapter(stage),
+            **({"against_reference": stage.standing} if stage.standing else {}),
         }
         for stage in facts.stages.values()
     ]

@@ -27,6 +27,9 @@ from workbench.events import (
     WeightsAdapted,
     from_json,
 )
+from workbench.runs.compare import curve
+from workbench.runs.reference import find_reference
+from workbench.runs.store import RunDirectory
 
 Record = dict[str, Any]
 _OF_A_STAGE = (DataReady, DataMixed, StageStarted, StepFinished, Validated, StageFinished, Scored, WeightsAdapted)
@@ -41,6 +44,7 @@ class StageFacts:
         before: measures at its first step; after: at its last so far.
         metrics, samples, answers: the records of its files.
         updates: size of LoRA's update by layer, as a share of its matrix; empty where the weights themselves moved.
+        standing: how its loss stands against the reference runs of its profile, in sentences; empty without any.
     """
 
     name: str
@@ -61,6 +65,7 @@ class StageFacts:
     samples: list[Record] = field(default_factory=list)
     answers: list[Record] = field(default_factory=list)
     updates: dict[str, float] = field(default_factory=dict)
+    standing: list[str] = field(default_factory=list)
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -116,6 +121,10 @@ def gather(directory: Path) -> RunFacts:
         stage.metrics = list(_read_records(directory / stage.name / "metrics.jsonl"))
         stage.samples = list(_read_records(directory / stage.name / "samples.jsonl"))
         stage.answers = list(_read_records(directory / stage.name / "answers.jsonl"))
+        reference = find_reference(RunDirectory(directory), stage.name)
+        if reference is not None:
+            told = reference.standing(curve(stage.metrics, "loss"))
+            stage.standing = [sentence.format(**values) for sentence, values in told]
     return facts
 
 

@@ -240,20 +240,21 @@ def _settings(side: Side, of_stage: bool) -> Iterator[tuple[str, str]]:
     for stage in stages if isinstance(stages, list) else []:
         name = stage.get("name", "") if isinstance(stage, dict) else ""
         if of_stage and name == side.stage:
-            yield from _flat({key: value for key, value in stage.items() if key != "name"}, "stage")
+            yield from flat_settings({key: value for key, value in stage.items() if key != "name"}, "stage")
         elif not of_stage:
-            yield from _flat(stage, f"stage.{name}")
-    yield from _flat(profile, "")
+            yield from flat_settings(stage, f"stage.{name}")
+    yield from flat_settings(profile, "")
     resolved = RunDirectory(side.directory).resolved()
     for key in ("device", "precision", "compile", "threads"):
         if key in resolved:
             yield f"resolved.{key}", _shown(resolved[key])
 
 
-def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
+def flat_settings(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Each setting of nested tables: its dotted key, beginning with `key`, and its value as text."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else name)
+            yield from flat_settings(inner, f"{key}.{name}" if key else name)
     else:
         yield key, _shown(value)
 

@@ -12,6 +12,7 @@ from textual.widgets import Static
 from workbench.events import Diagnosed
 from workbench.language import retell, tr
 from workbench.narration import count, figure
+from workbench.runs.reference import ReferenceStage
 from workbench.tui.modals.base import WorkbenchModal
 from workbench.tui.run_state import StageState
 from workbench.tui.widgets.finding_line import SEVERITY_TONES, finding_name
@@ -27,9 +28,9 @@ class DiagnosisModal(WorkbenchModal[bool]):
         Binding("d,q,enter", "close", "Close", show=False),
     ]
 
-    def __init__(self, stage: StageState) -> None:
+    def __init__(self, stage: StageState, reference: ReferenceStage | None = None) -> None:
         super().__init__()
-        self.stage = stage
+        self.stage, self.reference = stage, reference
 
     def compose(self) -> ComposeResult:
         """What to expect, then the findings, the newest first."""
@@ -37,7 +38,7 @@ class DiagnosisModal(WorkbenchModal[bool]):
             box.border_title = tr("Is {stage} normal?", stage=self.stage.name).replace("[", r"\[")
             box.border_subtitle = tr("b go back to a checkpoint   y copy   esc close")
             with VerticalScroll():
-                yield Static("\n".join(expectations(self.stage)), markup=False)
+                yield Static("\n".join(self._expected()), markup=False)
                 for finding in reversed(self.stage.findings):
                     yield Static(_drawn(finding), classes="finding")
                 if not self.stage.findings:
@@ -57,8 +58,14 @@ class DiagnosisModal(WorkbenchModal[bool]):
             f"{finding_head(each)}: {retell(each.cause)}\n{tr('Cure')}: {retell(each.cure)}"
             for each in self.stage.findings
         ]
-        self.app.copy_to_clipboard("\n\n".join(["\n".join(expectations(self.stage)), *told]))
+        self.app.copy_to_clipboard("\n\n".join(["\n".join(self._expected()), *told]))
         self.notify(tr("Copied"), timeout=2)
+
+    def _expected(self) -> list[str]:
+        """What the figures should be, and how they stand against the reference runs."""
+        losses = [point for line in self.stage.train_loss.lines() for point in line]
+        standing = self.reference.standing(losses) if self.reference is not None else []
+        return [*expectations(self.stage), *(tr(sentence, **values) for sentence, values in standing)]
 
 
 def expectations(stage: StageState) -> list[str]:

@@ -1,6 +1,7 @@
 """The Train screen: watch a run and steer it, whichever process does its work."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 from textual import work
@@ -11,7 +12,10 @@ from textual.widgets import Static
 
 from workbench.control import Command, CommandName
 from workbench.errors import WorkbenchError
+from workbench.language import tr
 from workbench.narration import count, duration, figure, rate, score, size
+from workbench.runs.reference import ReferenceStage, find_reference
+from workbench.runs.store import RunDirectory
 from workbench.tui.actions import bindings
 from workbench.tui.bridge import JobRequest, WatchedRun
 from workbench.tui.go_back import go_back
@@ -19,6 +23,7 @@ from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.diagnosis import DiagnosisModal
 from workbench.tui.run_state import RunState, StageState
 from workbench.tui.screens.base import WorkbenchScreen
+from workbench.tui.series import Series
 from workbench.tui.widgets.figures import Figure, Figures
 from workbench.tui.widgets.finding_line import FindingLine
 from workbench.tui.widgets.line_chart import LineChart, Shown
@@ -48,6 +53,8 @@ class TrainScreen(WorkbenchScreen):
         self._run: WatchedRun | None = None
         self._stage_name: str | None = None
         self._status_drawn = ""
+        self._reference_of: tuple[Path, str] | None = None
+        self._reference: ReferenceStage | None = None
 
     def compose_panes(self) -> ComposeResult:
         """Progress, charts, figures, samples, log; or what to do where no run is shown."""
@@ -112,8 +119,19 @@ class TrainScreen(WorkbenchScreen):
     def show_charts(self) -> None:
         """Draw the curves of the stage."""
         stage = self.stage
-        for name, shown in _curves(stage).items():
+        for name, shown in _curves(stage, self.reference).items():
             self.query_one(f"#{name}", LineChart).show(shown)
+
+    @property
+    def reference(self) -> ReferenceStage | None:
+        """What is normal for the stage that is shown; looked up once."""
+        state, stage = self.state, self.stage
+        if state is None or state.directory is None or stage is None:
+            return None
+        key = (state.directory, stage.name)
+        if key != self._reference_of:
+            self._reference_of, self._reference = key, find_reference(RunDirectory(state.directory), stage.name)
+        return self._reference
 
     # --- what is possible now ---------------------------------------------------------------------------------------
 
@@ -178,7 +196,7 @@ class TrainScreen(WorkbenchScreen):
     def action_diagnosis(self) -> None:
         """What the engine finds wrong with the stage, and how its figures compare with what to expect."""
         if self.stage is not None:
-            self.app.push_screen(DiagnosisModal(self.stage), self._answer_diagnosis)
+            self.app.push_screen(DiagnosisModal(self.stage, self.reference), self._answer_diagnosis)
 
     def _answer_diagnosis(self, go_back: bool | None) -> None:
         if go_back:
@@ -271,7 +289,7 @@ class TrainScreen(WorkbenchScreen):
             self.notify("Copied", timeout=2)
 
 
-def _curves(stage: StageState | None) -> dict[str, list[Shown]]:
+def _curves(stage: StageState | None, reference: ReferenceStage | None = None) -> dict[str, list[Shown]]:
     """What each chart shows."""
     if stage is None:
         return {page: [] for page in PAGES}
@@ -279,11 +297,21 @@ def _curves(stage: StageState | None) -> dict[str, list[Shown]]:
     mark = None if stage.best_val_step is None else (stage.best_val_step, stage.best_val_loss or 0.0)
     validation = Shown("val", stage.val_loss, "accent", figure(stage.val_loss.last), mark=mark)
     return {
-        "loss": [train, validation] if stage.val_loss else [train],
+        "loss": [*_expected(reference), train, *([validation] if stage.val_loss else [])],
         "rate": [Shown("", stage.learning_rate, "primary", rate(stage.learning_rate.last))],
         "norm": [Shown("", stage.grad_norm, "primary", figure(stage.grad_norm.last, 2), smooth=True)],
         "speed": [Shown("", stage.tokens_per_second, "primary", _count(stage.tokens_per_second.last), smooth=True)],
     }
+
+
+def _expected(reference: ReferenceStage | None) -> list[Shown]:
+    """The mean of the reference runs, behind the run's own curves."""
+    if reference is None:
+        return []
+    series = Series(limit=None)
+    for step, loss in reference.curve():
+        series.append(step, loss)
+    return [Shown(tr("reference"), series, "foreground", background=True)]
 
 
 def _count(value: float | None) -> str:

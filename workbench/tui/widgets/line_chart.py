@@ -29,6 +29,7 @@ class Shown:
         value: its latest value as text, for the title.
         smooth: whether smoothing applies to it.
         mark: a point to point out.
+        background: faint, for comparison, and no further than the others have come.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Shown:
     value: str = ""
     smooth: bool = False
     mark: tuple[float, float] | None = None
+    background: bool = False
 
 
 class LineChart(Widget, can_focus=True):
@@ -106,6 +108,13 @@ class LineChart(Widget, can_focus=True):
 
     def _curves(self, shown: Shown) -> list[Curve]:
         colour = self._colour(shown.colour)
+        if shown.background:
+            end = max(
+                (each.series.buckets[-1].last_x for each in self.shown if each.series and not each.background),
+                default=0,
+            )
+            lines = [[point for point in line if point[0] <= end] for line in shown.series.lines()]
+            return [Curve(lines, Color(*colour).blend(Color(*self._colour("background")), 0.55).rgb)]
         if not shown.smooth or not self.smoothing:
             return [Curve(shown.series.lines(), colour)]
         faint = Color(*colour).blend(Color(*self._colour("background")), 0.65).rgb
@@ -124,7 +133,9 @@ class LineChart(Widget, can_focus=True):
 
     def _extent(self) -> tuple[float, float] | None:
         ends = [
-            (shown.series.buckets[0].first_x, shown.series.buckets[-1].last_x) for shown in self.shown if shown.series
+            (shown.series.buckets[0].first_x, shown.series.buckets[-1].last_x)
+            for shown in self.shown
+            if shown.series and not shown.background
         ]
         if not ends:
             return None

@@ -16,6 +16,7 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "language",
     "preferences",
     "cells",
+    "dry_run",
     "machine",
     "setting_types",
     "model_settings",

@@ -200,6 +200,8 @@ def _add_profile_commands(commands: Any) -> None:
     )
     check.add_argument("profile_name", metavar="NAME|FILE")
     check.add_argument("--json", action="store_true", help="as one JSON object")
+    text = "take a few real steps of every stage, and tell from them what the whole takes"
+    check.add_argument("--dry-run", action="store_true", help=text)
     _add_overrides(check, "check_overrides")  # of its own: what stands before the command is not for it
 
     _add(commands, "schema", "profile_commands:schema", "print the JSON Schema of profiles, for editors")

@@ -14,7 +14,9 @@ from workbench.profile import EVALUATED_FILES, list_profiles, profile_schema, re
 
 if TYPE_CHECKING:
     from workbench.config import Profile
+    from workbench.dry_run import Trial
     from workbench.estimate import Estimate
+    from workbench.events import Event
 
 
 def profiles(arguments: argparse.Namespace) -> int:
@@ -61,12 +63,16 @@ def check(arguments: argparse.Namespace) -> int:
         estimate = estimate_profile(profile, workspace, config, config.vocab_size)
     else:
         estimate = estimate_profile(profile, workspace)
+    trial = _measured(profile, estimate) if arguments.dry_run and not estimate.problems else None
     if arguments.json:
         counted = {"parameters": estimate.parameters.total, "active_parameters": estimate.parameters.active}
         values = {**dataclasses.asdict(estimate), **counted, "seconds": estimate.seconds}
+        if trial is not None:
+            stages = [{**dataclasses.asdict(stage), "seconds": stage.seconds} for stage in trial.stages]
+            values["dry_run"] = {**dataclasses.asdict(trial), "stages": stages, "seconds": trial.seconds}
         print(json.dumps(values, indent=1, ensure_ascii=False))
     else:
-        print(describe(estimate))
+        print(describe(estimate) if trial is None else f"{describe(estimate)}\n\n{describe_trial(trial)}")
     if estimate.problems:
         error = DeviceError(arguments.profile_name, "does not fit here:\n  - " + "\n  - ".join(estimate.problems))
         if not arguments.json:
@@ -97,6 +103,47 @@ def describe(estimate: "Estimate") -> str:
         ("training time", f"about {duration(estimate.seconds)}" if estimate.seconds is not None else "-"),
     ]
     return f"{table(rows, right=(1, 2, 3, 4, 5))}\n\n{table(totals)}"
+
+
+def describe_trial(trial: "Trial") -> str:
+    """What a dry run measured, and what the whole takes by it."""
+    rows = [("MEASURED", "STEPS", "A STEP", "TOK/S", "VALIDATION", "ONCE", "MEMORY", "TIME")]
+    for stage in trial.stages:
+        rows.append(
+            (
+                stage.stage,
+                "-" if stage.steps is None else f"{stage.steps:,}",
+                f"{1000 * stage.step_seconds:,.0f} ms",
+                count(stage.tokens_per_second),
+                f"{stage.validations} x {stage.validation_seconds:.1f} s",
+                f"{stage.once_seconds:.1f} s",
+                size(stage.memory_bytes),
+                "-" if stage.seconds is None else duration(stage.seconds),
+            )
+        )
+    whole = "-" if trial.seconds is None else f"about {duration(trial.seconds)}"
+    totals = [
+        (
+            "computed",
+            f"on {trial.device} in {trial.precision}" + (f", threads {trial.threads}" if trial.threads else ""),
+        ),
+        ("memory", size(trial.memory_bytes)),
+        ("time", f"{whole}, of which {duration(trial.prepare_seconds)} to prepare data and tokenizer"),
+    ]
+    return f"{table(rows, right=(1, 2, 3, 4, 5, 6, 7))}\n\n{table(totals)}"
+
+
+def _measured(profile: "Profile", estimate: "Estimate") -> "Trial | None":
+    """A dry run, telling on stderr what it is at."""
+    from workbench.dry_run import dry_run
+    from workbench.events import StageStarted
+
+    def tell(event: "Event") -> None:
+        if isinstance(event, StageStarted):
+            print(f"dry run: a few steps of {event.stage}", file=sys.stderr)
+
+    print("dry run: tokenizer and data", file=sys.stderr)
+    return dry_run(profile, {stage.stage: stage.steps for stage in estimate.stages}, tell)
 
 
 def _parameters(estimate: "Estimate") -> str:

@@ -26,7 +26,7 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
 JOBS = {"jobs"} | {
     f"job_{part}"
     for part in (
-        *("batches", "data", "evaluation", "inputs", "kernels", "plan", "preferences"),
+        *("batches", "data", "evaluation", "inputs", "kernels", "machine", "plan", "preferences", "ranks"),
         *("setting", "sizes", "stage", "tokenizer"),
     )
 }

@@ -44,6 +44,9 @@ class RunSettings(Settings):
     """Use torch.compile; `auto` does not: compiling takes minutes, which only a run of hours makes up for."""
     threads: Annotated[WholeNumber, Field(gt=0, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; `auto` measures what is fastest for the model's sizes."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes of torchrun train: ddp (which `auto` takes), each with the whole model; or fsdp, each with
+    a part of weights, gradients and optimizer state."""
     workspace: str = "runs"
     """Folder that holds the runs, relative to the current folder."""
 

@@ -29,7 +29,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted(Event):
-    """A run began, or went on after a stop; `resumed` says which."""
+    """A run began, or went on after a stop; `resumed` says which, and `ranks` how many processes do it."""
 
     run: str
     directory: str
@@ -38,6 +38,7 @@ class RunStarted(Event):
     precision: str
     threads: int
     resumed: bool
+    ranks: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from workbench.runs.store import RunDirectory, StageDirectory, suggest
 
 # what may change between two starts of a run without changing what it learns
 _HARMLESS_TABLES = ("description", "measured", "evaluate")
-_HARMLESS_RUN_KEYS = ("name", "workspace")
+_HARMLESS_RUN_KEYS = ("name", "workspace", "parallel")
 _HARMLESS_STAGE_KEYS = (
     "log_every",
     "evaluate_every",

@@ -89,20 +89,25 @@ def measure_preferences(
     batches: Iterable[Batch],
     byte_lengths: NDArray[np.int32],
     precision: AbstractContextManager[Any],
+    collected: Callable[[Any], list[Any]] = lambda own: [own],
 ) -> Measured:
-    """Loss and measures of the stage's objective on held-out pairs; the perplexity is that of the chosen answers."""
+    """Loss and measures of the stage's objective on held-out pairs; the perplexity is that of the chosen answers.
+
+    Args:
+        collected: gives what all found who share the batches, this process among them.
+    """
     objective = build_objective(stage)
-    totals, sums, measures = dict[str, float](), dict[str, float](), dict[str, float]()
-    pairs = tokens = text_bytes = 0
+    totals, sums, measures, counts = (dict[str, float]() for _ in range(4))
     with evaluating(model), precision:
         for batch in batches:
             counted, seen = objective(model, objective.prepare(model, batch))
             _add(totals, objective.totals(batch))
             _add(sums, counted)
             _add(measures, seen)
-            labels = batch.labels[::2]
-            pairs, tokens = pairs + batch.units, tokens + int((labels != IGNORED).sum())
-            text_bytes += int(byte_lengths[labels[labels != IGNORED]].sum())
+            targets = batch.labels[::2][batch.labels[::2] != IGNORED]
+            _add(counts, {"pairs": batch.units, "tokens": len(targets), "bytes": byte_lengths[targets].sum()})
+    totals, sums, measures, counts = map(_together, zip(*collected((totals, sums, measures, counts)), strict=True))
+    pairs, tokens, text_bytes = counts["pairs"], counts["tokens"], counts["bytes"]
     nats = -measures["chosen_logp"] / max(tokens, 1)
     return Measured(
         loss=sum(sums[kind] / max(totals[kind], 1) for kind in sums),
@@ -132,6 +137,13 @@ def _ask(model: Transformer, store: TokenStore, batch: Batch, first: int, logps:
         begin, end = store.offsets[document : document + 2].tolist()
         width = min(end - begin - 1, rows.shape[1])
         logps[begin + 1 : begin + 1 + width] = rows[row, :width]
+
+
+def _together(parts: Iterable[dict[str, float]]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for part in parts:
+        _add(sums, part)
+    return sums
 
 
 def _add(sums: dict[str, float], more: Any) -> None:

@@ -12,6 +12,8 @@ from workbench.config import Profile
 from workbench.control import Control
 from workbench.runs.store import RunDirectory
 from workbench.tokenizer.tokenizer import Tokenizer
+from workbench.training.distributed import Spread
+from workbench.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,11 @@ class Parent:
 
 @dataclass(frozen=True)
 class Setting:
-    """What every stage of a run shares."""
+    """What every stage of a run shares.
+
+    Args:
+        spread: the processes that do it together.
+    """
 
     profile: Profile
     run: RunDirectory
@@ -46,3 +52,9 @@ class Setting:
     emitter: events.Emitter
     control: Control
     should_stop: Callable[[], bool]
+    spread: Spread
+
+    @property
+    def ranks(self) -> Ranks:
+        """Which of how many processes this one is."""
+        return self.spread.ranks

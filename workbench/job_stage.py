@@ -2,34 +2,34 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from workbench import events
 from workbench.config import StageSettings
 from workbench.data.loader import Position
 from workbench.data.mixture import MixedData, MixedLoader
-from workbench.errors import DeviceError, ModelError
+from workbench.errors import ModelError
 from workbench.estimate import (
     choose_micro_batch_size,
     count_parameters,
     rows_per_unit,
     train_flops_per_token,
-    training_bytes,
 )
 from workbench.evaluation.perplexity import evaluate_loss
 from workbench.evaluation.samples import answer_prompt, continue_prompt
 from workbench.job_batches import StageData, training_loader, validation_loader
+from workbench.job_machine import free_memory
 from workbench.job_plan import StageResult, check_lineage, fingerprint, learning_settings, read_result, write_result
 from workbench.job_preferences import make_reference, measure_preferences, needs_reference, open_reference
 from workbench.job_setting import Parent, Setting
 from workbench.model.adapter import ADAPTER_FOLDER, base_of, load_adapter, load_stacked
-from workbench.model.configuration import ModelConfig, model_config
+from workbench.model.configuration import model_config
 from workbench.model.initialize import initialize
 from workbench.model.lora import attach_lora, trained_parameters, update_sizes
 from workbench.model.precision import autocast
@@ -52,16 +52,20 @@ class LookAtModel:
         self._setting, self._stage = setting, stage
         self._tokenizer, self._seed = setting.tokenizer, setting.profile.run.seed
         self._loader = validation_loader(data, stage)
+        self._ranks = setting.spread.validating
 
     def validate(self, model: Transformer) -> Measured | None:
         """The loss on the validation rows."""
         if self._loader is None:
             return None
-        batches = self._loader.validation_batches(self._stage.batch_size, self._stage.evaluate_batches)
+        every = self._loader.validation_batches(self._stage.batch_size, self._stage.evaluate_batches)
+        batches = islice(every, self._ranks.rank, None, self._ranks.count)
+        collected = self._ranks.collected
         precision = autocast(self._setting.device, self._setting.precision)
         if self._stage.kind == "dpo":
-            return measure_preferences(model, self._stage, batches, self._tokenizer.byte_lengths(), precision)
-        loss = evaluate_loss(model, batches, self._tokenizer.byte_lengths(), precision)
+            lengths = self._tokenizer.byte_lengths()
+            return measure_preferences(model, self._stage, batches, lengths, precision, collected)
+        loss = evaluate_loss(model, batches, self._tokenizer.byte_lengths(), precision, collected)
         return Measured(loss.nats_per_token, loss.perplexity, loss.bits_per_byte)
 
     def sample(self, model: Transformer) -> list[Sample]:
@@ -100,28 +104,28 @@ class StageRun:
         self.fingerprint = fingerprint(self.inputs, self.steps)
         self.stages = (*parent.stages, {"name": stage.name, "kind": stage.kind})
         self.trainer: Trainer | None = None
-        checkpoint = self.directory.newest_checkpoint()
+        checkpoint = setting.ranks.led(self.directory.newest_checkpoint)
         self.checkpoint = checkpoint.path if checkpoint is not None else None
         if self.checkpoint is not None:
             check_lineage(self.checkpoint, self.inputs, setting.run, stage.name)
         self.adaptation = self._adaptation()
         self.model = self._model(self.checkpoint)
-        self.micro_batch_size = self._micro_batch_size(micro_batch_size)
+        self.micro_batch_size = setting.ranks.led(lambda: self._micro_batch_size(micro_batch_size))
 
     def run(self) -> bool:
         """Train to the last step or to a stop; True when the last step was taken."""
-        if needs_reference(self.stage) and not self._reference_ready():
+        if needs_reference(self.stage) and not self.setting.ranks.in_turn(lambda: self._reference_ready() or None):
             return False
         self.trainer = trainer = self._make_trainer()
         torch.manual_seed(self.setting.profile.run.seed)  # of dropout: the same seed means the same run
         if self.checkpoint is not None:
             state = load_resume(self.checkpoint, self.model, trainer.optimizer, trainer.average)
-            # a checkpoint is saved before its own step is validated
-            best, stale = _best_so_far(read_metrics(self.directory.metrics), self.stage.evaluate_every)
+            # by rank 0, which is about to cut the record back; a checkpoint is saved before its own step is validated
+            best, stale, looks = self.setting.ranks.led(self._on_record)
             if best is not None:
                 state = replace(state, best_val_loss=best, stale_validations=stale)
             # what was measured before the first step is measured again by a stage that begins anew
-            trainer.go_on_from(state, *(self._last_looks() if state.step else (-1, -1)))
+            trainer.go_on_from(state, *(looks if state.step else (-1, -1)))
         self._announce_start(trainer)
         if isinstance(self.loader, MixedLoader):
             self._announce_mixture(self.steps, self.loader.position_after(self.steps))
@@ -132,6 +136,10 @@ class StageRun:
                 self._announce_mixture(trainer.step, trainer.position)
             self.model = self._outcome(trainer)
         return complete
+
+    def _on_record(self) -> tuple[float | None, int, tuple[int, int]]:
+        """The best validation, how many came after it, and the last steps that were looked at."""
+        return *_best_so_far(read_metrics(self.directory.metrics), self.stage.evaluate_every), self._last_looks()
 
     @contextlib.contextmanager
     def _diagnosed(self, step: int) -> Iterator[None]:
@@ -176,7 +184,9 @@ class StageRun:
             folder,
             self.data,
             made_of,
-            load_stacked(self.parent.directory, setting.device) if begun else self.model,
+            load_stacked(self.parent.directory, setting.device)
+            if begun or self.model.device != setting.device
+            else self.model,
             stage.sequence_length,
             self.micro_batch_size,
             lambda: autocast(setting.device, setting.precision),
@@ -207,11 +217,11 @@ class StageRun:
 
     def _outcome(self, trainer: Trainer) -> Transformer:
         """The trained model as the stage's settings want it: of its last step or its best, averaged or not."""
-        best = self.directory.best_checkpoint() if self.stage.result == "best" else None
+        best = self.setting.ranks.led(lambda: self.directory.best_checkpoint() if self.stage.result == "best" else None)
         if best is not None and best.step != trainer.step:
             return self._model(best.path)
         trainer.take_average()
-        return self.model
+        return self.setting.spread.whole(self.model) or self.model
 
     def _save_result(self) -> None:
         """The whole weights; of a model trained by LoRA the adapter, and unless unwanted the merged weights as well."""
@@ -235,7 +245,7 @@ class StageRun:
         setting, directory = self.setting, checkpoint or self.parent.directory
         if directory is not None:
             with _damage_told() if checkpoint is not None else contextlib.nullcontext():
-                model = load_stacked(directory, setting.device)
+                model = load_stacked(directory, setting.spread.loading_device)
             check_vocabulary(model, setting.tokenizer, directory)
             return model
         tokenizer = setting.tokenizer
@@ -248,12 +258,12 @@ class StageRun:
         )
         model = Transformer(config)
         initialize(model, setting.profile.run.seed)
-        return model.to(setting.device)
+        return model.to(setting.spread.loading_device)
 
     def _adapted_model(self, adaptation: Adaptation, checkpoint: Path | None) -> Transformer:
         """The parent's model with an adapter beside it, that of `checkpoint` where there is one."""
         base = adaptation.base
-        model = load_stacked(base.directory, self.setting.device)
+        model = load_stacked(base.directory, self.setting.spread.loading_device)
         check_vocabulary(model, self.setting.tokenizer, base.directory)
         attach_lora(model, adaptation.settings, self.setting.profile.run.seed)
         if checkpoint is not None:
@@ -267,21 +277,29 @@ class StageRun:
         if decided is not None:
             return decided
         room = free_memory(self.setting.device)
+        if self.setting.device.type == "cpu":
+            room //= self.setting.ranks.local_count
         return choose_micro_batch_size(self.model.config, self.model.config.vocab_size, self.stage, room)
 
     def _make_trainer(self) -> Trainer:
         setting, directory, keep = self.setting, self.directory, self.stage.keep
-        directory.checkpoints_path.mkdir(parents=True, exist_ok=True)
-        directory.remove_leftovers()
+        if setting.ranks.leads:
+            directory.checkpoints_path.mkdir(parents=True, exist_ok=True)
+            directory.remove_leftovers()
         return Trainer(
             model=self.model,
             tokenizer=setting.tokenizer,
             loader=self.loader,
             settings=self.stage,
             steps=self.steps,
-            machine=Machine(setting.precision, self.micro_batch_size, setting.compile),
+            machine=Machine(setting.precision, self.micro_batch_size, setting.compile, setting.spread),
             probe=LookAtModel(setting, self.stage, self.data),
-            shelf=Shelf(self._lineage(), directory.checkpoint_path, lambda: _prune(directory, keep), self.adaptation),
+            shelf=Shelf(
+                self._lineage(),
+                directory.checkpoint_path,
+                lambda: _prune(directory, keep) if setting.ranks.leads else None,
+                self.adaptation,
+            ),
             emitter=setting.emitter,
             control=setting.control,
             poll=setting.should_stop,
@@ -357,29 +375,6 @@ def stage_steps(stage: StageSettings, steps_per_epoch: int) -> int:
         return math.ceil(stage.tokens / (stage.batch_size * stage.sequence_length * rows_per_unit(stage)))
     assert stage.epochs is not None, "a profile gives one of the three"
     return max(1, round(stage.epochs * steps_per_epoch))
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that a stage may use."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
-
-
-def check_memory(config: ModelConfig, device: torch.device, stages: Sequence[StageSettings]) -> None:
-    """Refuse a model that this machine could never train, before hours go into trying.
-
-    Raises:
-        DeviceError: weights, gradients and the optimizer's memories alone are more than there is.
-    """
-    parameters = count_parameters(config, config.vocab_size).total
-    needed_bytes = max(training_bytes(config, config.vocab_size, stage, copied=False) for stage in stages)
-    total = psutil.virtual_memory().total
-    if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-    if needed_bytes > total:
-        needed = f"{parameters:,} parameters need {needed_bytes / 1e9:,.0f} GB to be trained"
-        raise DeviceError("model", f"{needed}, this machine has {total / 1e9:,.0f} GB", "make the model smaller")
 
 
 def check_vocabulary(model: Transformer, tokenizer: Tokenizer, directory: Path) -> None:

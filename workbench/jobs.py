@@ -5,15 +5,12 @@ stage from its data to its scores. It works on whatever thread calls it; the oth
 """
 
 import contextlib
-import os
-import platform
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +28,7 @@ from workbench.job_batches import StageData, prepare_data
 from workbench.job_evaluation import Evaluation
 from workbench.job_inputs import check_inputs
 from workbench.job_kernels import distrust_kernels
+from workbench.job_machine import own_device, resolve
 from workbench.job_plan import (
     StageResult,
     check_stage_name,
@@ -38,21 +36,22 @@ from workbench.job_plan import (
     refuse_differences,
     stored_profile,
 )
+from workbench.job_ranks import Meeting, await_folder, check_ranks
 from workbench.job_setting import Parent, Setting
-from workbench.job_sizes import expected_config, unused_settings
-from workbench.job_stage import StageRun, check_memory, finished_result
+from workbench.job_sizes import unused_settings
+from workbench.job_stage import StageRun, finished_result
 from workbench.job_tokenizer import make_tokenizer
 from workbench.locations import file_hashes
-from workbench.machine import cpu_name
 from workbench.model.adapter import adapter_folder, weights_hash
 from workbench.model.allocator import keep_freed_memory
 from workbench.model.configuration import CONFIG_FILE
-from workbench.model.precision import resolve_device, resolve_precision, suggest_threads
 from workbench.profile import profile_text
 from workbench.runs.liveness import CommandFile, Heartbeat, RunLock
 from workbench.runs.recorder import RunRecorder
 from workbench.runs.rollback import Rollback, find_rollback, roll_back, set_aside
 from workbench.runs.store import RunDirectory, check_run_name, create_run
+from workbench.tokenizer.tokenizer import Tokenizer
+from workbench.training.distributed import Kind, Spread
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ class Job:
         from_stage: run this stage and those after it again; what they made before is set aside, not deleted.
         longer: take the profile as it is although the run was made with another length (`resume_job`).
         rollback: the checkpoint to go back to first; what came after it is set aside, not deleted.
+        meeting: the processes that do the run together, each with a job of its own; rank 0 alone writes and speaks.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Job:
         from_stage: str | None = None,
         longer: bool = False,
         rollback: Rollback | None = None,
+        meeting: Meeting | None = None,
     ) -> None:
         name = name or profile.run.name or "run"
         workspace = workspace or Path(profile.run.workspace)
@@ -101,6 +102,8 @@ class Job:
         self.profile = profile.model_copy(update={"run": run})
         self.directory = RunDirectory(workspace.resolve() / name)
         self.emitter, self.control = emitter or events.Emitter(), control or Control()
+        self._meeting = meeting or Meeting()
+        self._ranks = self._meeting.ranks
         self._from_stage, self._longer, self._rollback = from_stage, longer, rollback
         self._commands: CommandFile | None = None
         self._stage_run: StageRun | None = None
@@ -109,6 +112,7 @@ class Job:
         check_stage_name(self.profile, from_stage)
         if self._exists and not longer:
             refuse_differences(self.directory, self.profile, from_stage)
+        check_ranks(self.profile, self._ranks)
         check_inputs(self.profile)
 
     @property
@@ -121,8 +125,8 @@ class Job:
         Raises:
             WorkbenchError: what a person can act on; the run's state says that it failed, and nothing is lost.
         """
-        start, resumed = time.monotonic(), self._exists
-        if not resumed:
+        start, resumed = time.monotonic(), self._ranks.led(lambda: self._exists)
+        if self._ranks.leads and not resumed:
             create_run(self.directory.path.parent, self.directory.name, profile_text(self.profile))
         try:
             return self._run_alone(start, resumed)
@@ -155,24 +159,28 @@ class Job:
     def _run_alone(self, start: float, resumed: bool) -> RunOutcome:
         """Run with the folder locked, a sign of life every few seconds, and all events written down."""
         with contextlib.ExitStack() as stack:
-            lock = stack.enter_context(RunLock(self.directory.path))
-            self._owned = True
-            stack.enter_context(Heartbeat(lock))
-            self._recorder = recorder = stack.enter_context(RunRecorder(self.directory))
-            self.emitter.subscribe(recorder)
-            stack.callback(self.emitter.unsubscribe, recorder)
+            if self._ranks.leads:
+                lock = stack.enter_context(RunLock(self.directory.path))
+                self._owned = True
+                stack.enter_context(Heartbeat(lock))
+                self._recorder = recorder = stack.enter_context(RunRecorder(self.directory))
+                self.emitter.subscribe(recorder)
+                stack.callback(self.emitter.unsubscribe, recorder)
             stack.enter_context(self._failures_announced())
             outcome = self._run(start, resumed)
             self._check_record()
             return outcome
 
     def _run(self, start: float, resumed: bool) -> RunOutcome:
-        self._commands = CommandFile(self.directory.path)
-        if self._from_stage is not None:
-            names = [stage.name for stage in self.profile.stage]
-            set_aside(self.directory, names[names.index(self._from_stage) :])
-        write_atomically(self.directory.profile_path, profile_text(self.profile))
-        resolved = self._resolve(resumed)
+        resolved = self._ranks.led(lambda: self._prepare_folder(resumed))
+        await_folder(self.directory, self._ranks)
+        device = own_device(self.profile.run.device, self._ranks)
+        if device.type == "cuda" and not self._ranks.alone:
+            torch.cuda.set_device(device)
+        torch.set_num_threads(resolved["threads"])
+        keep_freed_memory()
+        kind: Kind = "fsdp" if self.profile.run.parallel == "fsdp" else "ddp"
+        spread = Spread(self._ranks, kind, device, self.profile.run.seed)
         self.emitter.emit(
             events.RunStarted(
                 run=self.directory.name,
@@ -182,30 +190,50 @@ class Job:
                 precision=resolved["precision"],
                 threads=resolved["threads"],
                 resumed=resumed,
+                ranks=self._ranks.count,
             )
         )
-        if self._rollback is not None:
+        if self._rollback is not None and self._ranks.leads:
             self._go_back(self._rollback)
-        for name, reason in distrust_kernels(torch.device(resolved["device"]), resolved["precision"]).items():
+        failed = self._ranks.in_turn(lambda: distrust_kernels(device, resolved["precision"])) or {}
+        for name, reason in failed.items():
             message = f"the kernel of {name} is off, PyTorch does its work: {reason}"
             self.emitter.emit(events.Warned(stage="", message=message))
         for message in unused_settings(self.profile):
             self.emitter.emit(events.Warned(stage="", message=message))
-        tokenizer = make_tokenizer(self.profile, self.directory, self.emitter, self._should_stop)
+        tokenizer = self._ranks.in_turn(self._tokenizer)
         if tokenizer is None:
             return self._stopped("", 0, start)
         setting = Setting(
             profile=self.profile,
             run=self.directory,
             tokenizer=tokenizer,
-            device=torch.device(resolved["device"]),
+            device=device,
             precision=resolved["precision"],
             compile=resolved["compile"],
             emitter=self.emitter,
             control=self.control,
             should_stop=self._should_stop,
+            spread=spread,
         )
         return self._run_stages(setting, resolved, start)
+
+    def _prepare_folder(self, resumed: bool) -> dict[str, Any]:
+        """Leave in the run's folder what it is about to do, and on which terms: by rank 0."""
+        self._commands = CommandFile(self.directory.path)
+        if self._from_stage is not None:
+            names = [stage.name for stage in self.profile.stage]
+            set_aside(self.directory, names[names.index(self._from_stage) :])
+        write_atomically(self.directory.profile_path, profile_text(self.profile))
+        resolved = resolve(self.profile, self.directory.resolved() if resumed else {}, self._ranks)
+        self.directory.write_resolved(resolved)
+        return resolved
+
+    def _tokenizer(self) -> Tokenizer | None:
+        """The run's tokenizer, made by rank 0 and read by the others; None when stopped."""
+        if not self._ranks.leads:
+            return Tokenizer.load(self.directory.tokenizer_path)
+        return make_tokenizer(self.profile, self.directory, self.emitter, self._should_stop)
 
     def _go_back(self, rollback: Rollback) -> None:
         names = [stage.name for stage in self.profile.stage]
@@ -215,12 +243,12 @@ class Job:
         )
 
     def _run_stages(self, setting: Setting, resolved: dict[str, Any], start: float) -> RunOutcome:
-        prepared = [prepare_data(setting, stage) for stage in self.profile.stage]
+        prepared = self._prepare_all(setting)
         parents: dict[str, Parent] = {}
         before: str | None = None
         scores: dict[str, float] = {}
         for stage, data in zip(self.profile.stage, prepared, strict=True):
-            parent = self._parent(stage, before, parents)
+            parent = self._ranks.led(partial(self._parent, stage, before, parents))
             outcome = self._run_stage(setting, stage, parent, data, resolved) if data is not None else None
             if outcome is None:
                 step = self.directory.state().step
@@ -228,12 +256,24 @@ class Job:
             parents[stage.name], before = outcome, stage.name
             scores = outcome.scores or scores
         seconds = time.monotonic() - start
-        report = write_report(self.directory.path)
-        self.emitter.emit(
-            events.RunFinished(run=self.directory.name, seconds=seconds, scores=scores, report=str(report))
-        )
-        write_report(self.directory.path)  # once more, with the end of the run in it
+        if self._ranks.leads:
+            report = write_report(self.directory.path)
+            self.emitter.emit(
+                events.RunFinished(run=self.directory.name, seconds=seconds, scores=scores, report=str(report))
+            )
+            write_report(self.directory.path)  # once more, with the end of the run in it
         return RunOutcome("done", self.directory.path, scores, seconds)
+
+    def _prepare_all(self, setting: Setting) -> list[StageData | None]:
+        """The data of every stage: tokenised by rank 0, then found by the others; None from where it was stopped."""
+        prepared: list[StageData | None] = []
+        if self._ranks.leads:
+            prepared = [prepare_data(setting, stage) for stage in self.profile.stage]
+        ready = self._ranks.led(lambda: [data is not None for data in prepared])
+        if not self._ranks.leads:
+            stages = zip(self.profile.stage, ready, strict=True)
+            prepared = [prepare_data(setting, stage) if found else None for stage, found in stages]
+        return prepared
 
     def _run_stage(
         self, setting: Setting, stage: StageSettings, parent: Parent, data: StageData, resolved: dict[str, Any]
@@ -241,23 +281,24 @@ class Job:
         """Do a stage, or find it done; None when stopped."""
         kinds = {stage.kind, *(each["kind"] for each in parent.stages)}
         evaluation = Evaluation(setting, stage, chat=parent.base is not None or kinds != {"pretrain"})
-        result = finished_result(setting, stage, parent, data)
+        result = self._ranks.led(lambda: finished_result(setting, stage, parent, data))
         if result is not None:
             self.emitter.emit(events.StageSkipped(stage=stage.name, reason="already done with the same inputs"))
-            result = evaluation.renew(result)
+            result = self._ranks.led(partial(evaluation.renew, result))
             return None if result is None else self._as_parent(stage, parent, result)
         decided = resolved["micro_batch_size"].get(stage.name)
         self._stage_run = stage_run = StageRun(setting, stage, parent, data, decided)
         resolved["micro_batch_size"][stage.name] = stage_run.micro_batch_size
-        self.directory.write_resolved(resolved)
+        if self._ranks.leads:
+            self.directory.write_resolved(resolved)
         try:
             complete = stage_run.run()
         finally:
             self._stage_run = None
-        scores = evaluation.measure(stage_run.model) if complete else None
+        scores = self._ranks.led(lambda: evaluation.measure(stage_run.model)) if complete else None
         if scores is None or stage_run.trainer is None:
             return None
-        result = stage_run.result(scores, evaluation.fingerprint)
+        result = self._ranks.led(partial(stage_run.result, scores, evaluation.fingerprint))
         self.emitter.emit(
             events.StageFinished(
                 stage=stage.name,
@@ -271,7 +312,8 @@ class Job:
                 after=result.after,
             )
         )
-        write_report(self.directory.path)
+        if self._ranks.leads:
+            write_report(self.directory.path)
         return self._as_parent(stage, parent, result)
 
     def _as_parent(self, stage: StageSettings, parent: Parent, result: StageResult) -> Parent:
@@ -296,38 +338,6 @@ class Job:
         model = self.profile.model.model_dump(mode="json")
         return Parent(None, fingerprint(model, self.profile.run.seed), (), None, {})
 
-    def _resolve(self, resumed: bool) -> dict[str, Any]:
-        """What every `auto` means here, decided once a run: a resumed run must compute as it did."""
-        settings, earlier = self.profile.run, self.directory.resolved() if resumed else {}
-        device = resolve_device(settings.device)
-        if earlier.get("device") not in (None, device.type):
-            raise DeviceError(
-                f"run {self.directory.name}",
-                f"was computed on {earlier['device']}, which is not what {settings.device!r} means here",
-                "go on where it was started, or start anew with --name NEW",
-            )
-        config, stage = expected_config(self.profile), self.profile.stage[0]
-        tokens = stage.batch_size * stage.sequence_length
-        check_memory(config, device, self.profile.stage)
-        precision = earlier.get("precision") or resolve_precision(settings.precision, device, config, tokens)
-        threads = settings.threads if settings.threads != "auto" else earlier.get("threads")
-        if threads is None:
-            threads = suggest_threads(config, tokens, precision)
-        torch.set_num_threads(threads)
-        keep_freed_memory()
-        resolved = {
-            "device": device.type,
-            "precision": precision,
-            "compile": settings.compile is True,
-            "threads": threads,
-            "micro_batch_size": earlier.get("micro_batch_size", {}),
-            "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform()},
-            "versions": _versions(),
-            "command": sys.argv,
-        }
-        self.directory.write_resolved(resolved)
-        return resolved
-
     def _should_stop(self) -> bool:
         """Take in wishes of other processes, then tell whether to end; called between pieces of work."""
         self._check_record()
@@ -344,7 +354,8 @@ class Job:
 
     def _stopped(self, stage: str, step: int, start: float) -> RunOutcome:
         self.emitter.emit(events.RunStopped(run=self.directory.name, stage=stage, step=step))
-        write_report(self.directory.path)
+        if self._ranks.leads:
+            write_report(self.directory.path)
         return RunOutcome("stopped", self.directory.path, {}, time.monotonic() - start)
 
     @contextlib.contextmanager
@@ -356,8 +367,8 @@ class Job:
             self.emitter.emit(events.RunFailed(run=self.directory.name, message=str(error), log=""))
             raise
         except Exception as error:
-            log = self.directory.path / "error.log"
-            told = _explained(error, self.directory.name, log)
+            log = self.directory.path / ("error.log" if self._ranks.leads else f"error-rank-{self._ranks.rank}.log")
+            told = self._meeting.cause(error) or _explained(error, self.directory.name, log)
             with contextlib.suppress(OSError):  # a full disk keeps neither
                 log.write_text(traceback.format_exc(), encoding="utf-8")
             with contextlib.suppress(OSError):
@@ -373,6 +384,7 @@ def resume_job(
     stage: str | None = None,
     emitter: events.Emitter | None = None,
     control: Control | None = None,
+    meeting: Meeting | None = None,
 ) -> Job:
     """The job that goes on with the run in that folder where it stands.
 
@@ -404,6 +416,7 @@ def resume_job(
         control=control,
         longer=steps is not None,
         rollback=rollback,
+        meeting=meeting,
     )
 
 
@@ -424,8 +437,3 @@ def _explained(error: Exception, run: str, log: Path) -> WorkbenchError:
         remedy = "free some space and start it again; its last checkpoint stands"
         return WorkbenchError(f"run {run}", "the disk is full", remedy)
     return WorkbenchError(f"run {run}", f"{type(error).__name__}: {error}", f"the traceback is in {log}")
-
-
-def _versions() -> dict[str, str]:
-    names = ("llm-workbench", "torch", "tokenizers", "safetensors", "numpy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

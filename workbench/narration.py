@@ -167,7 +167,7 @@ def _(event: events.RunStarted) -> Line:
     told = {
         "run": event.run,
         "stages": ", ".join(event.stages),
-        "device": event.device,
+        "device": event.device if event.ranks == 1 else f"{event.ranks} x {event.device}",
         "precision": event.precision,
     }
     if event.resumed:

@@ -88,8 +88,8 @@ def test_dropout_sends_no_token_elsewhere_when_a_step_is_read_beforehand(monkeyp
     passes = passes_of(adapted(dropout=0.5), 2)
     begin, counted = passes.experts.begin_step, list[RoutingSums | None]()
 
-    def watched(parts: list[Callable[[], object]]) -> None:
-        begin(parts)
+    def watched(parts: list[Callable[[], object]], most: int) -> None:
+        begin(parts, most)
         counted.append(passes.experts._whole)
 
     monkeypatch.setattr(passes.experts, "begin_step", watched)

@@ -15,11 +15,15 @@ class Screen:
 
     Writing never raises: a terminal that goes away is replaced by `log_path`, which may be set later, when the run's
     directory is known.
+
+    Args:
+        silent: nothing is ever written, as another process speaks.
     """
 
-    def __init__(self, log_path: Path) -> None:
+    def __init__(self, log_path: Path, silent: bool = False) -> None:
         self.log_path = log_path
-        self.live = shows_colours(sys.stderr)
+        self.live = shows_colours(sys.stderr) and not silent
+        self._silent = silent
         self._terminals = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]
         self._live_text = ""
         self._lost = False
@@ -68,6 +72,8 @@ class Screen:
         return "\r\x1b[2K" if self._live_text else ""
 
     def _write(self, text: str) -> None:
+        if self._silent:
+            return
         try:
             sys.stderr.write(text)
             sys.stderr.flush()

@@ -1,6 +1,8 @@
 """Headless runs: begin one, or go on with one."""
 
 import argparse
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +18,7 @@ from workbench.events import Emitter
 from workbench.locations import state_folder
 
 if TYPE_CHECKING:
+    from workbench.job_ranks import Meeting
     from workbench.jobs import Job, RunOutcome
 
 
@@ -31,6 +34,11 @@ MakeJob = Callable[[Emitter, Control], HeadlessJob]
 
 def run_profile(arguments: argparse.Namespace) -> int:
     """`--profile`: the whole life of a model."""
+    with _together() as meeting:
+        return _run_profile(arguments, meeting)
+
+
+def _run_profile(arguments: argparse.Namespace, meeting: "Meeting | None") -> int:
     from workbench.profile import read_profile
 
     profile = read_profile(arguments.profile, arguments.overrides)
@@ -46,13 +54,19 @@ def run_profile(arguments: argparse.Namespace) -> int:
             emitter=emitter,
             control=control,
             from_stage=arguments.from_stage,
+            meeting=meeting,
         )
 
-    return work(make, workspace, json=arguments.events_json, quiet=arguments.events_quiet)
+    return work(make, workspace, json=arguments.events_json, quiet=arguments.events_quiet, speaks=_speaks(meeting))
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """`resume RUN`: go on, for more steps, at another learning rate or from an earlier checkpoint if asked."""
+    with _together() as meeting:
+        return _resume(arguments, meeting)
+
+
+def _resume(arguments: argparse.Namespace, meeting: "Meeting | None") -> int:
     from workbench.runs.store import open_run
 
     if arguments.stage is not None and arguments.from_step is None:
@@ -73,25 +87,29 @@ def resume(arguments: argparse.Namespace) -> int:
             stage=arguments.stage,
             emitter=emitter,
             control=control,
+            meeting=meeting,
         )
 
-    return work(make, run.path.parent, json=arguments.json, quiet=arguments.quiet)
+    return work(make, run.path.parent, json=arguments.json, quiet=arguments.quiet, speaks=_speaks(meeting))
 
 
-def work(make: MakeJob, workspace: Path, *, json: bool, quiet: bool) -> int:
+def work(make: MakeJob, workspace: Path, *, json: bool, quiet: bool, speaks: bool = True) -> int:
     """Run the job that `make` gives on this thread, told to the person (or, with `json`, the program) at the terminal.
 
+    Args:
+        speaks: False where another process of the same run tells it.
     Returns:
         The exit code: 0, or that of the signal which asked for the end.
     Raises:
         WorkbenchError: the run failed.
     """
     emitter, control = Emitter(), Control()
-    screen = Screen(state_folder() / "log" / "console.log")
+    screen = Screen(state_folder() / "log" / "console.log", silent=not speaks)
     console, summary = Console(screen, quiet=quiet or json), Summary()
-    emitter.subscribe(console)
-    emitter.subscribe(summary)
-    if json:
+    if speaks:
+        emitter.subscribe(console)
+        emitter.subscribe(summary)
+    if json and speaks:
         emitter.subscribe(JsonLines())
     with StopSignals(control, screen) as signals:
         try:
@@ -100,13 +118,26 @@ def work(make: MakeJob, workspace: Path, *, json: bool, quiet: bool) -> int:
             outcome = make(emitter, control).run()
         finally:
             console.close()
-    if not json:
+    if speaks and not json:
         if screen.live:
             screen.line("")
         _print(summary.text(workspace), screen)
     if outcome.status == "stopped":
         screen.line(f"stopped and saved; go on with: {go_on_hint(outcome.directory, workspace)}")
     return signals.exit_code or 0 if outcome.status == "stopped" else 0
+
+
+def _together() -> "contextlib.AbstractContextManager[Meeting | None]":
+    """The processes that torchrun started for this run; None where this is the only one, without loading torch."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return contextlib.nullcontext()
+    from workbench.job_ranks import together
+
+    return together()
+
+
+def _speaks(meeting: "Meeting | None") -> bool:
+    return meeting is None or meeting.ranks.leads
 
 
 def _print(text: str, screen: Screen) -> None:

@@ -1,7 +1,7 @@
 """How surprised a model is by text it was not trained on: loss, perplexity, bits per byte."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,9 @@ from workbench.data.loader import Batch
 from workbench.errors import DataError
 from workbench.inference.generate import evaluating
 from workbench.model.transformer import Transformer
+
+Sums = tuple[float, int, int]
+"""Nats, target tokens, and bytes of text."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,14 @@ def evaluate_loss(
     batches: Iterable[Batch],
     byte_lengths: np.ndarray,
     autocast_context: AbstractContextManager[Any],
+    collected: Callable[[Sums], list[Sums]] = lambda own: [own],
 ) -> Loss:
     """Measure `model` on every target of `batches`; gradients, random state and `model.training` stay as they are.
 
     Args:
         byte_lengths: int32 (vocab,), how many bytes each token stands for.
         autocast_context: entered once around everything; training's own, so that both losses compare.
+        collected: gives the sums of all who share the batches, this process's among them.
     Raises:
         DataError: the batches hold no target.
     """
@@ -74,6 +79,7 @@ def evaluate_loss(
             nats += float(loss)
             tokens += int(count)
             text_bytes += int(lengths[labels[labels >= 0].cpu()].sum())
+    nats, tokens, text_bytes = (sum(each) for each in zip(*collected((nats, tokens, text_bytes)), strict=True))
     if tokens == 0:
         raise DataError("validation", "there is no token to predict", "give more validation data")
     return Loss.of(nats, tokens, text_bytes)

@@ -1,4 +1,5 @@
-"""The losses that keep experts busy, taken over all the tokens of an optimizer step, however it is split.
+"""The losses that keep experts busy, taken over all the tokens of an optimizer step, however it is split: into parts,
+and among ranks.
 
 The balance loss of a layer is E * sum over its E experts of (share of the visits) * (mean probability): 1 where all are
 equally busy, E / visited where the same few do everything. The z-loss is the mean square of the log-sum-exp of a
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from workbench.model.routing import RoutingSums
 from workbench.model.transformer import Transformer
+from workbench.training.distributed import Spread
 from workbench.training.random_numbers import same_random_numbers
 
 _DIGITS = 5  # of a share: a step has some ten thousand visits, and every report is kept
@@ -36,28 +38,36 @@ class RoutingFigures:
 
 
 class ExpertBalance:
-    """Both losses of a model's routers; a model without experts has none, and pays nothing."""
+    """Both losses of a model's routers; a model without experts has none, and pays nothing.
 
-    def __init__(self, model: Transformer) -> None:
+    Args:
+        spread: the ranks that compute a step together.
+    """
+
+    def __init__(self, model: Transformer, spread: Spread | None = None) -> None:
         self._routing, self._device = model.routing, model.device
+        self._spread = spread or Spread()
         self._coefficients = (model.config.router_aux_loss_coef, model.config.router_z_loss_coef)
         self._whole: RoutingSums | None = None  # of a step in several parts, as counted beforehand
         self._step: RoutingSums | None = None  # of the step's parts so far, without gradient
 
-    def begin_step(self, passes: Sequence[Callable[[], object]]) -> None:
+    def begin_step(self, passes: Sequence[Callable[[], object]], most: int = 0) -> None:
         """A step begins that consists of these forward passes.
 
         How often an expert is visited in the whole step must be known before the first part can be differentiated:
         a step in several parts is read once more, without gradient.
+
+        Args:
+            most: how many passes the rank with the most of them makes.
         """
         self._whole = self._step = None
-        if self._routing is None or len(passes) < 2 or not any(self._coefficients):
+        if self._routing is None or max(len(passes), most) < 2 or not any(self._coefficients):
             return
         # the same random numbers, so that dropout sends no token elsewhere than in the pass that counts
         with torch.no_grad(), same_random_numbers(self._device), self._routing.watching() as watch:
             for forward in passes:
                 forward()
-        self._whole = watch.sums
+        self._whole = self._spread.added_up(watch.sums)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -79,11 +89,19 @@ class ExpertBalance:
         part = self._routing.watch.sums
         done = part.detach()
         self._step = done if self._step is None else self._step + done
-        balance, squares = _losses(part, self._whole or done)
+        if not any(self._coefficients):
+            return 0.0
+        # without a reading beforehand each rank has one part, and all have just made it
+        balance, squares = _losses(part, self._whole or self._spread.added_up(done))
         return self._coefficients[0] * balance + self._coefficients[1] * squares
 
+    def end_step(self) -> None:
+        """All passes of the step were made, by every rank."""
+        if self._step is not None:
+            self._step = self._spread.added_up(self._step)
+
     def figures(self) -> RoutingFigures | None:
-        """What the step was like, after its last pass; None for a model without experts."""
+        """What the step was like, after its end; None for a model without experts."""
         if self._step is None:
             return None
         balance, squares = _losses(self._step, self._step)

@@ -25,7 +25,7 @@ from workbench.model.transformer import Transformer
 from workbench.model.weights import save_model, write_config
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.moving_average import MovingAverage
-from workbench.training.optimizer import load_optimizer_tensors, optimizer_tensors
+from workbench.training.optimizer import load_optimizer_tensors
 from workbench.training.random_numbers import restore_random_state
 
 RESUME_FOLDER = "resume"
@@ -80,7 +80,7 @@ class Adaptation:
 def save_checkpoint(
     directory: Path,
     model: Transformer,
-    optimizer: torch.optim.Optimizer,
+    memories: dict[str, Tensor],
     tokenizer: Tokenizer,
     state: TrainingState,
     lineage: dict[str, Any],
@@ -90,6 +90,7 @@ def save_checkpoint(
     """Write a checkpoint to `directory` and return its size in bytes; one of that name is replaced.
 
     Args:
+        memories: the optimizer's, as `optimizer_tensors` gives them.
         trained: the weights in training, where the model now holds their moving average.
         adaptation: of a model that is trained by LoRA, whose adapter is written in place of all its weights.
     """
@@ -102,7 +103,7 @@ def save_checkpoint(
     _add_companions(partial, tokenizer, lineage)
     resume = partial / RESUME_FOLDER
     resume.mkdir()
-    save_file(optimizer_tensors(model, optimizer), resume / "optimizer.safetensors")
+    save_file(memories, resume / "optimizer.safetensors")
     if trained is not None:
         save_file({name: value.contiguous() for name, value in trained.items()}, resume / TRAINED_FILE)
     (resume / "state.json").write_text(json.dumps(dataclasses.asdict(state), indent=1) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench.training.compact_adamw import CompactAdamW
+from workbench.training.sharded import cut_like, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of a polynomial that takes singular values anywhere in 0 to 1 close to 1 in five rounds."""
@@ -48,13 +49,14 @@ class Muon(CompactAdamW):
         decay = 1 - group["lr"] * group["weight_decay"]
         for (*stacked, rows, columns), parameters in by_shape.items():  # the matrices of experts are stacked
             momentum = group["momentum"]
+            # whole matrices: of sharded ones each rank gathers all and does the same work
             directions = torch.stack(
-                [self._direction(each, each.grad, momentum, place) for place, each in enumerate(parameters)]
+                [whole(self._direction(each, each.grad, momentum, place)) for place, each in enumerate(parameters)]
             )
             updates = orthogonal(directions.view(-1, rows, columns)).view(-1, *stacked, rows, columns)
             length = RMS_OF_ADAMW * max(rows, columns) ** 0.5
             for parameter, update in zip(parameters, updates, strict=True):
-                parameter.mul_(decay).add_(update, alpha=-group["lr"] * length)
+                parameter.mul_(decay).add_(cut_like(update, parameter), alpha=-group["lr"] * length)
 
     def _direction(self, parameter: Tensor, grad: Tensor, momentum: float, place: int) -> Tensor:
         """The gradient's running mean, a step ahead (Nesterov)."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from workbench.config import OptimizerSettings
 from workbench.training.compact_adamw import CompactAdamW
 from workbench.training.muon import Muon
+from workbench.training.sharded import cut_like, is_sharded, whole
 
 _CLIP_EPSILON = 1e-6  # torch divides by the norm and this
 _ROUTERS = ("mlp.gate.weight", "shared_expert_gate.weight")
@@ -36,22 +37,31 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
     return kind(groups, state_format=settings.state, **shared)
 
 
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state by `PARAMETER.KEY`; empty before the first step."""
-    state = optimizer.state
-    return {
-        f"{name}.{key}": value.detach().contiguous()
-        for name, parameter in model.named_parameters()
-        for key, value in state.get(parameter, {}).items()
-    }
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, keep: bool = True) -> dict[str, Tensor]:
+    """The optimizer's state by `PARAMETER.KEY`; empty before the first step.
+
+    Args:
+        keep: False gives nothing, at a rank that only takes part where state is gathered.
+    """
+    state, kept = optimizer.state, dict[str, Tensor]()
+    for name, parameter in model.named_parameters():
+        for key, value in state.get(parameter, {}).items():
+            full = whole(value.detach())
+            if keep:  # what was gathered goes to the CPU, as it need not fit beside the parts
+                kept[f"{name}.{key}"] = (full.cpu() if is_sharded(value) else full).contiguous()
+    return kept
 
 
 def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, on the device of each parameter."""
+    """Put back what `optimizer_tensors` gave, on the device of each parameter, and cut as it is."""
     for name, parameter in model.named_parameters():
         keys = {name_key.rpartition(".")[2] for name_key in tensors if name_key.rpartition(".")[0] == name}
         if keys:
-            optimizer.state[parameter] = {key: tensors[f"{name}.{key}"].to(parameter.device) for key in sorted(keys)}
+            own = {key: tensors[f"{name}.{key}"] for key in sorted(keys)}
+            optimizer.state[parameter] = {
+                key: cut_like(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
+                for key, value in own.items()
+            }
 
 
 def clip_gradients(model: nn.Module, largest: float) -> float:
@@ -63,7 +73,7 @@ def clip_gradients(model: nn.Module, largest: float) -> float:
         largest: 0 clips nothing.
     """
     gradients = [each.grad for each in model.parameters() if each.grad is not None]
-    norm = nn.utils.get_total_norm(gradients, foreach=True)
+    norm = whole(nn.utils.get_total_norm(gradients, foreach=True))
     if largest and not float(norm) + _CLIP_EPSILON <= largest:  # not >: NaN goes on, to be found by who asked
         nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm, foreach=True)
     return float(norm)

@@ -1,12 +1,13 @@
 """What a trainer is given beside its model and data: how the machine computes, and where checkpoints go."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workbench.model.precision import Precision
 from workbench.training.checkpoint import Adaptation
+from workbench.training.distributed import Spread
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,13 @@ class Machine:
 
     Args:
         micro_batch_size: rows, or pairs of them, computed at once.
+        spread: the ranks that train together.
     """
 
     precision: Precision
     micro_batch_size: int
     compile: bool = False
+    spread: Spread = field(default_factory=Spread)
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ from workbench.training.loss_scale import LossScale
 from workbench.training.moving_average import MovingAverage
 from workbench.training.nonfinite import explain, find_origin
 from workbench.training.objectives import build_objective
-from workbench.training.optimizer import build_optimizer, clip_gradients
+from workbench.training.optimizer import build_optimizer, clip_gradients, optimizer_tensors
 from workbench.training.probe import Measured, Probe
 from workbench.training.random_numbers import random_state
+from workbench.training.ranks import Wishes
 from workbench.training.schedule import Schedule
 from workbench.training.step import StepPasses
 from workbench.training.surroundings import Machine, Shelf
@@ -45,7 +46,7 @@ class Trainer:
     """Takes a model through the steps of one stage.
 
     Args:
-        model: float32 weights on the device to train on.
+        model: float32 weights on the device to train on; cut into the ranks' parts here where they share it.
         steps: of the whole stage.
         tokenizer: saved beside the weights; nothing here encodes or decodes.
         poll: called at every step boundary; takes in wishes of other processes.
@@ -67,7 +68,8 @@ class Trainer:
     ) -> None:
         self.model, self.tokenizer, self.loader, self.settings, self.steps = model, tokenizer, loader, settings, steps
         self.machine, self.probe, self.shelf, self.emitter, self.control = machine, probe, shelf, emitter, control
-        self.poll = poll
+        self.poll, self.spread, self.ranks = poll, machine.spread, machine.spread.ranks
+        self.spread.place(model)
         self.optimizer = build_optimizer(model, settings.optimizer)
         self.schedule = Schedule(
             settings.schedule,
@@ -87,7 +89,7 @@ class Trainer:
         self.validated_step, self.sampled_step, self.saved_step = -1, -1, -1
         self._snapshots: deque[Future[Transformer]] = deque()
         flops = train_flops_per_token(model.config, model.config.vocab_size, settings.sequence_length, settings.lora)
-        self._throughput = Throughput(flops, self._ceiling())
+        self._throughput = Throughput(flops, self._ceiling() * self.ranks.count)
         self._utilisation = Utilisation(model.device)
         self._saved_at = time.monotonic()
         self.passes = StepPasses(model, build_objective(settings), machine)
@@ -154,6 +156,7 @@ class Trainer:
         start = time.perf_counter()
         batch = self.loader.batch(self.position)
         learning_rate = self.schedule.learning_rate(self.step)
+        self.spread.reseed(self.step)
         loss, measures = self.passes.take(batch, self.loss_scale)
         if self.loss_scale is not None:
             self.loss_scale.unscale([each.grad for each in self.model.parameters() if each.grad is not None])
@@ -187,9 +190,9 @@ class Trainer:
     def _at_boundary(self) -> bool:
         """All that happens between two steps; False when there is no further step."""
         finished = self.step >= self.steps or self.ended_early
-        self._obey()
-        stopping = self.control.stop_requested
-        if finished or stopping or self._checkpoint_due():
+        wishes = self._obey()
+        stopping = wishes.stop
+        if finished or stopping or self._checkpoint_due(wishes):
             self._save()
         first = self.step == 0 or finished
         if not stopping and (first or _due(self.step, self.settings.evaluate_every)):
@@ -199,7 +202,7 @@ class Trainer:
                 self.emitter.emit(events.EndedEarly(stage=self.settings.name, step=self.step, steps=self.steps))
         if not stopping and (first or _due(self.step, self.settings.sample_every)):
             self._sample()
-        done = finished or self.control.stop_requested
+        done = finished or self.ranks.any(self.control.stop_requested)
         if done:
             self._save()  # the stop may have come while the model was looked at
         if self.saved_step == self.step:
@@ -228,7 +231,12 @@ class Trainer:
 
     def _not_finite(self, loss: float, grad_norm: float, batch: Batch) -> WorkbenchError:
         """Look for where it came from, and announce it."""
-        origin = find_origin(self.model, self.passes.compute, batch, self.machine.micro_batch_size)
+        origin = self.spread.looked_at(
+            self.model,
+            lambda model: find_origin(
+                model, lambda part: self.passes.compute(part, model), batch, self.machine.micro_batch_size
+            ),
+        )
         finding = explain(origin, batch, self.position, self.tokenizer, loss, grad_norm)
         self.emitter.emit(diagnosed(self.settings.name, self.step + 1, finding))
         precision = self.machine.precision
@@ -259,19 +267,25 @@ class Trainer:
             )
         )
 
-    def _obey(self) -> None:
-        """Carry out commands, and wait while paused; a stop ends the waiting."""
-        self.poll()
-        self._carry_out(self.control.take_commands())
-        if not self.control.pause_requested or self.control.stop_requested:
-            return
+    def _obey(self) -> Wishes:
+        """Carry out commands, and wait while paused; a stop ends the waiting. What is wished at the end of it."""
+        wishes = self._take_wishes()
+        if not wishes.pause or wishes.stop:
+            return wishes
         self.emitter.emit(events.Paused(stage=self.settings.name, step=self.step))
-        while self.control.pause_requested and not self.control.stop_requested:
+        while wishes.pause and not wishes.stop:
             self.control.wait_while_paused(timeout_seconds=0.2)
-            self.poll()
-            self._carry_out(self.control.take_commands())
+            wishes = self._take_wishes()
             self._serve_snapshots()
         self.emitter.emit(events.Resumed(stage=self.settings.name, step=self.step))
+        return wishes
+
+    def _take_wishes(self) -> Wishes:
+        """The wishes that all ranks obey, those of the moment carried out."""
+        self.poll()
+        wishes = self.ranks.share_wishes(self.control, time.monotonic() - self._saved_at > CHECKPOINT_SECONDS)
+        self._carry_out(wishes.commands)
+        return wishes
 
     def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
@@ -287,30 +301,26 @@ class Trainer:
                     events.LearningRateChanged(stage=self.settings.name, step=self.step, learning_rate=command.value)
                 )
 
-    def _checkpoint_due(self) -> bool:
+    def _checkpoint_due(self, wishes: Wishes) -> bool:
         if self.settings.checkpoint_every:
             return _due(self.step, self.settings.checkpoint_every)
-        return time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+        return wishes.checkpoint
 
     def _save(self) -> None:
         """Save this step, once; before anything is measured, as a measurement may fail."""
         if self.saved_step == self.step:
             return
-        start = time.perf_counter()
+        start, size, leads = time.perf_counter(), 0, self.ranks.leads
         path = self.shelf.path(self.step)
         lineage = {**self.shelf.lineage, "step": self.step}
-        trained = None if self.average is None else self.average.trained_tensors()
+        trained = None if self.average is None else self.average.trained_tensors(keep=leads)
+        memories = optimizer_tensors(self.model, self.optimizer, keep=leads)
         with self._as_seen():
-            size = save_checkpoint(
-                path,
-                self.model,
-                self.optimizer,
-                self.tokenizer,
-                self.state,
-                lineage,
-                trained,
-                self.shelf.adaptation,
-            )
+            model = self.spread.whole(self.model, "cpu")
+            if model is not None:
+                size = save_checkpoint(
+                    path, model, memories, self.tokenizer, self.state, lineage, trained, self.shelf.adaptation
+                )
         self.saved_step, self._saved_at = self.step, time.monotonic()
         self.emitter.emit(
             events.CheckpointSaved(
@@ -327,7 +337,10 @@ class Trainer:
             return
         start, fresh = time.perf_counter(), self.validated_step != self.step
         with self._as_seen():
-            measured = self.probe.validate(self.model)
+            if self.spread.sharded:
+                measured = self.spread.looked_at(self.model, self.probe.validate)
+            else:
+                measured = self.probe.validate(self.model)
         self.validated_step = self.step
         if measured is None:
             return
@@ -356,7 +369,7 @@ class Trainer:
         if self.sampled_step == self.step and not again:
             return
         with self._as_seen():
-            samples = self.probe.sample(self.model)
+            samples = self.spread.looked_at(self.model, self.probe.sample)
         self.sampled_step = self.step
         for sample in samples:
             self.emitter.emit(

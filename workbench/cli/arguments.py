@@ -220,6 +220,12 @@ def _add_data_commands(commands: Any) -> None:
     lint.add_argument("--tokenizer", metavar="DIR|FILE", help="also tell of conversations that are too long")
     lint.add_argument("--sequence-length", type=_positive, metavar="N", help="tokens a row, for --tokenizer")
     lint.add_argument("--json", action="store_true", help="as one JSON array")
+    text = "count a file: rows, bad rows by kind, lengths, scripts, duplicates"
+    stats = _add(actions, "stats", "data_commands:stats", text)
+    stats.add_argument("files", nargs="+", metavar="FILE", help="a file, folder or pattern, as profiles name data")
+    stats.add_argument("--tokenizer", metavar="DIR|FILE", help="also count tokens, with this one")
+    stats.add_argument("--limit", type=_positive, metavar="N", help="rows of a file to look at; all when absent")
+    stats.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def _add_benchmarks(commands: Any) -> None:

@@ -1,12 +1,13 @@
-"""Training data: fetch a set, list the sets, look for trouble in a file."""
+"""Training data: fetch a set, list the sets, look for trouble in a file, count it."""
 
 import argparse
 import dataclasses
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.bundled import find_data
 from workbench.cli.screen import Screen
@@ -20,6 +21,7 @@ from workbench.narration import size
 if TYPE_CHECKING:
     from workbench.data.lint import Finding
     from workbench.data.purpose import Purpose
+    from workbench.data.statistics import Statistics
     from workbench.tokenizer.tokenizer import Tokenizer
 
 
@@ -85,7 +87,7 @@ def lint(arguments: argparse.Namespace) -> int:
     tokenizer = Tokenizer.load(Path(arguments.tokenizer)) if arguments.tokenizer else None
     length = arguments.sequence_length or StageSettings.model_fields["sequence_length"].default
     all_findings: list[Finding] = []
-    for path in _files_to_lint(arguments.files):
+    for path in _files_meant(arguments.files):
         findings = _findings(path, arguments.kind, tokenizer, length)
         all_findings += findings
         if not arguments.json:
@@ -99,7 +101,55 @@ def lint(arguments: argparse.Namespace) -> int:
     return DataError.exit_code if any(finding.severity == "error" for finding in all_findings) else 0
 
 
-def _files_to_lint(references: list[str]) -> list[Path]:
+def stats(arguments: argparse.Namespace) -> int:
+    """`data stats FILE ...`: what each file is like."""
+    from workbench.data.statistics import file_statistics
+    from workbench.tokenizer.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(Path(arguments.tokenizer)) if arguments.tokenizer else None
+    screen = Screen(state_folder() / "log" / "console.log")
+    told: dict[str, Statistics] = {}
+    try:
+        with unwinding():
+            for path in _files_meant(arguments.files):
+
+                def on_progress(rows: int, path: Path = path) -> None:
+                    if screen.live:
+                        screen.update(f"{path}: {rows:,} rows")
+
+                told[str(path)] = file_statistics(path, tokenizer, limit=arguments.limit, on_progress=on_progress)
+    finally:
+        screen.end_live()
+    if arguments.json:
+        values = {path: dataclasses.asdict(found) for path, found in told.items()}
+        print(json.dumps(values, indent=1, ensure_ascii=False))
+    else:
+        print("\n\n".join(f"{path}\n{_described(found)}" for path, found in told.items()))
+    return 0
+
+
+def _described(found: "Statistics") -> str:
+    first = "" if found.complete else f" (the first {found.rows:,} of the file)"
+    rows = [
+        ("rows", f"{found.rows - found.bad:,} usable, {found.bad:,} bad{first}"),
+        ("bad", _listed(found.problems)),
+        ("for", _listed(found.kinds)),
+        ("turns", _listed(found.turns)),
+        ("written in", _listed(found.scripts)),
+        ("duplicates", f"{found.duplicates:,}"),
+    ]
+    for name, lengths in (("characters", found.characters), ("tokens", found.tokens)):
+        if lengths is not None:
+            spread = f"median {lengths.median:,}, 90 % below {lengths.p90:,}, 99 % below {lengths.p99:,}"
+            rows.append((name, f"{lengths.total:,}; a row {lengths.mean:,.1f} ({spread}, longest {lengths.longest:,})"))
+    return table([row for row in rows if row[1]])
+
+
+def _listed(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in counts.items())
+
+
+def _files_meant(references: list[str]) -> list[Path]:
     """The files that are meant, each once.
 
     Raises:

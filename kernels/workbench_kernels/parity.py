@@ -33,7 +33,9 @@ class _Case(NamedTuple):
     backward: bool = True
 
 
-def check(device: torch.device, dtype: torch.dtype, operations: Iterable[str] | None = None) -> dict[str, float | str]:
+def check(
+    device: torch.device, dtype: torch.dtype, operations: Iterable[str] | None = None, side: str = "triton"
+) -> dict[str, float | str]:
     """Run operations forward and backward, by their kernels in `dtype` and by definition in float64.
 
     A kernel that reads where it may not can leave a CUDA device unusable to its process: every later entry then holds
@@ -41,13 +43,14 @@ def check(device: torch.device, dtype: torch.dtype, operations: Iterable[str] | 
 
     Args:
         operations: names of public operations; all by default.
+        side: what computes in `dtype`: "triton", or "reference" to hold plain PyTorch against the definition.
     Returns:
         For each, the largest error of an output or gradient over the largest true value; or what the exception said.
     """
     results: dict[str, float | str] = {}
     for name in operations if operations is not None else operation_names():
         try:
-            results[name] = max(_error(case, device, dtype) for case in _cases(device)[name])
+            results[name] = max(_error(case, device, dtype, side) for case in _cases(device)[name])
         except Exception as error:  # noqa: BLE001  a kernel's first trial on a device may fail in any way
             results[name] = f"{type(error).__name__}: {error}"
     return results
@@ -69,13 +72,13 @@ def failures(results: dict[str, float | str], dtype: torch.dtype) -> dict[str, s
     return reasons
 
 
-def _error(case: _Case, device: torch.device, dtype: torch.dtype) -> float:
+def _error(case: _Case, device: torch.device, dtype: torch.dtype, side: str) -> float:
     generator = torch.Generator().manual_seed(0)  # on the CPU: the run's own random numbers stay as they are
     inputs = [torch.randn(shape, generator=generator).to(device, dtype) for shape in case.shapes]
     true_inputs = [tensor.double() for tensor in inputs]
     upstream: list[Tensor] = []
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        with dispatch.forced("triton"):
+        with dispatch.forced(side):
             results = _results(case, inputs, upstream, generator)
         with dispatch.forced("reference"):
             truths = _results(case, true_inputs, upstream, generator)

@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workbench_kernels": set(),
     "tokenizer": set(),
     "runs": set(),
+    "learn": {"model", "runs"},
     "data": {"tokenizer"},
     "model": {"workbench_kernels"},
     "inference": {"model", "tokenizer"},
@@ -46,14 +47,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "workbench_kernels",  # to check them on a device
     },
     "benchmarks": {"data", "model", "tokenizer", "training"},
-    "tui": {"jobs", "data", "evaluation", "inference", "inspection", "interop", "model", "runs", "tokenizer"},
+    "tui": {"jobs", "data", "evaluation", "inference", "inspection", "interop", "learn", "model", "runs", "tokenizer"},
     "cli": {
-        *("tui", "jobs", "benchmarks", "data", "evaluation", "inference", "interop", "model", "runs", "tokenizer"),
+        *("tui", "jobs", "benchmarks", "data", "evaluation", "inference", "interop", "learn", "model", "runs"),
+        "tokenizer",
         "workbench_kernels",  # `bench kernels` only
     },
 }
 ONLY_IN = {"textual": {"tui"}, "plotext": {"tui"}}
-NO_TORCH = {"foundation", "tokenizer", "data", "runs"}
+NO_TORCH = {"foundation", "tokenizer", "data", "runs", "learn"}
 MODULES = sorted([*ROOT.glob("workbench/**/*.py"), *ROOT.glob("kernels/**/*.py")])
 
 
@@ -103,7 +105,10 @@ def test_the_foundation_imports_no_layer() -> None:
             assert layers <= {"foundation"}, path
 
 
-FRONT_ENDS = ["workbench.profile", "workbench.estimate", "workbench.cli.main", "workbench.tui.app"]
+FRONT_ENDS = [
+    *("workbench.profile", "workbench.estimate", "workbench.learn.explanation"),
+    *("workbench.cli.main", "workbench.tui.app"),
+]
 
 
 @pytest.mark.parametrize("module", FRONT_ENDS)

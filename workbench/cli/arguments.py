@@ -83,6 +83,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_data_commands(commands)
     _add_benchmarks(commands)
     _add_sizes(commands)
+    _add_learning(commands)
     _add(commands, "locate", "workbench_command:locate", "print the folders that are used", workspace=True)
     return parser
 
@@ -257,6 +258,15 @@ def _add_sizes(commands: Any) -> None:
     sizes.add_argument("--json", action="store_true", help="as one JSON array")
     presets = _add(actions, "presets", "size_commands:presets", "published models that profiles can name as preset")
     presets.add_argument("--json", action="store_true", help="as one JSON array")
+
+
+def _add_learning(commands: Any) -> None:
+    text = "explain a figure, a setting or an idea: formula, source, sane range"
+    learn = _add(commands, "learn", "learn_commands:learn", text, workspace=True)
+    learn.add_argument("topic", nargs="?", metavar="TOPIC", help="such as perplexity, learning_rate; all when absent")
+    learn.add_argument("--run", metavar="RUN", help="fill the formulas with this run's numbers")
+    learn.add_argument("--stage", metavar="STAGE", help="of this stage; the one at work, or the last, when absent")
+    learn.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add(commands: Any, name: str, command: str, text: str, workspace: bool = False) -> argparse.ArgumentParser:

@@ -7,7 +7,17 @@ from workbench.tui.actions import ACTIONS, MODES, actions_of, bindings, keymap_p
 from workbench.tui.app import WorkbenchApp, load_screen
 from workbench.tui.screens.base import WorkbenchScreen
 
-TAKING_TURNS = {frozenset({"train.pause", "train.continue"})}
+TAKING_TURNS = {
+    frozenset(pair)
+    for pair in (
+        ("train.pause", "train.continue"),
+        ("chat.token_after", "chat.other_after"),  # in an X-ray, and in the conversation
+        ("chat.token_before", "chat.other_before"),
+        ("chat.choice_after", "chat.turn_after"),
+        ("chat.choice_before", "chat.turn_before"),
+        ("chat.branch", "chat.fold"),
+    )
+}
 
 
 def test_ids_are_unique() -> None:

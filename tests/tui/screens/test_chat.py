@@ -2,59 +2,20 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workbench.config import TokenizerSettings
 from workbench.inference.reply import ReplyStats
 from workbench.inference.sampling import SamplingSettings
 from workbench.tui.app import WorkbenchApp
-from workbench.tui.screens.chat import ChatScreen, _note
-from workbench.tui.widgets.conversation import MessageField, TurnView, printable
+from workbench.tui.screens.chat import ChatScreen
+from workbench.tui.talk import note as talk_note
+from workbench.tui.widgets.conversation import TurnView, printable
+from workbench.tui.widgets.message_field import MessageField
 from workbench.tui.widgets.model_list import ModelList, find_models
 
 SIZES = ((80, 24), (120, 36))
-
-
-@pytest.fixture(scope="module")
-def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model directory: a few thousand random weights over bytes."""
-    import torch
-
-    from workbench.model.configuration import ModelConfig
-    from workbench.model.initialize import initialize
-    from workbench.model.transformer import Transformer
-    from workbench.model.weights import save_model
-    from workbench.tokenizer.bpe import train_tokenizer
-
-    directory = tmp_path_factory.mktemp("model")
-    settings = TokenizerSettings(kind="bytes")
-    tokenizer = train_tokenizer(settings, [], on_progress=lambda *_: None, should_stop=lambda: False)
-    assert tokenizer is not None
-    model = Transformer(ModelConfig(tokenizer.vocab_size, 16, 32, 1, 2, 2, 8, 4096))
-    initialize(model, seed=0)
-    with torch.no_grad():  # an "a" after everything, so that no answer ends by itself
-        model.model.embed_tokens.weight[:, 0] = -9.0
-        model.model.embed_tokens.weight[:, 1] = 9.0
-        model.model.norm.weight[0] = 0.0
-        model.model.embed_tokens.weight[list(tokenizer.stop_token_ids), 1] = -9.0
-    save_model(model, directory)
-    tokenizer.save(directory)
-    return directory
-
-
-@pytest.fixture
-def app_with_model(workbench: Callable[..., WorkbenchApp], model_files: Path) -> WorkbenchApp:
-    """An app over one run, whose stage has a result and a checkpoint."""
-    app = workbench()
-    stage = app.workspace / "small" / "sft"
-    (stage / "checkpoints").mkdir(parents=True)
-    (stage.parent / "profile.toml").write_text("", encoding="utf-8")
-    for place in ("model", "checkpoints/step-000007"):
-        (stage / place).symlink_to(model_files)
-    return app
 
 
 async def opened(app: WorkbenchApp, pilot: Any, wait_until: Any) -> ChatScreen:
@@ -217,7 +178,7 @@ def test_an_answer_says_why_it_was_cut() -> None:
 
     def note(tokens: int, dropped: int = 0) -> str:
         stats = ReplyStats(10, 0, tokens, 1.0, 30.0, "length", dropped, 0)
-        return _note(stats, Session())  # type: ignore[arg-type]
+        return talk_note(stats, Session())  # type: ignore[arg-type]
 
     assert note(36).endswith("cut: the context of 64 is full")
     assert note(256).endswith("cut at max tokens")

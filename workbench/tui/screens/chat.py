@@ -1,44 +1,40 @@
-"""Chat: talk to any model on the disk, or to the one in training."""
+"""Chat: what keys do. Messages are selected, alternatives walked through, answers looked through and voted on."""
 
 import logging
-from collections import deque
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from textual import work
-from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from workbench.errors import WorkbenchError
 from workbench.tui.actions import bindings
-from workbench.tui.screens.base import Subject, WorkbenchScreen
-from workbench.tui.widgets.conversation import Conversation, MessageField, TurnView
-from workbench.tui.widgets.model_list import ModelChoice, ModelList, find_models, models_of
+from workbench.tui.chat_files import choose_chat, export_chat, load_talk
+from workbench.tui.chat_models import all_choices, live_choice
+from workbench.tui.chat_votes import cast
+from workbench.tui.modals.choice import ChoiceModal
+from workbench.tui.screens.chat_talking import TalkingScreen
+from workbench.tui.talk import Talk
+from workbench.tui.widgets.conversation import Conversation, TurnView
+from workbench.tui.widgets.message_field import MessageField
+from workbench.tui.widgets.model_list import ModelList
 from workbench.tui.widgets.sampling_pane import SamplingPane
-
-if TYPE_CHECKING:
-    from workbench.inference.chat import ChatSession
-    from workbench.inference.reply import ReplyStats
+from workbench.tui.widgets.token_flow import TokenFlow
+from workbench.tui.widgets.xray_pane import XRayPane
+from workbench.tui.xrayed import XRayed, look_through
 
 logger = logging.getLogger(__name__)
 
-DRAW_SECONDS = 0.06
-NO_MODEL = (
-    "No model yet.\n\nStart one on Home (esc, then 1): quickstart takes a few minutes, and you can talk to it while it "
-    "learns."
-)
-COMPLETES = "This model was only pretrained: it goes on with your text, and does not answer."
-CHATS = "Say something."
 
-
-class ChatScreen(WorkbenchScreen):
-    """Conversations with a model."""
+class ChatScreen(TalkingScreen):
+    """Conversations with a model, or with two."""
 
     MODE = SCOPE = "chat"
     ABOUT = (
         "Talk to any model of your runs, also while it is in training: that is a copy, taken between two steps, and "
-        "never changes the run. A model that was only pretrained goes on with your text in place of answering."
+        "never changes the run. A model that was only pretrained goes on with your text in place of answering. esc "
+        "leaves the field for the conversation: arrows select a message and walk between its alternatives. X-ray shows "
+        "what else each token could have been. Conversations are saved in the folder chats of your runs."
     )
     CSS_PATH = "chat.tcss"
     BINDINGS = bindings("chat")
@@ -46,298 +42,158 @@ class ChatScreen(WorkbenchScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.session: ChatSession | None = None
-        self.choice: ModelChoice | None = None
-        self.answering = False
-        self.opening = False
-        self._wanted: ModelChoice | None = None
-        self._editing = False
-        self._pieces: deque[str] = deque()
-        self._answer: TurnView | None = None
+        self._looking: Talk | None = None
 
-    def compose_panes(self) -> ComposeResult:
-        """Models, conversation over message, sampling."""
-        with Horizontal(id="columns"):
-            yield ModelList()
-            with Vertical(id="middle"):
-                yield Conversation()
-                yield MessageField()
-            yield SamplingPane()
-
-    def on_mount(self) -> None:
-        """Draw pieces of the answer as they come."""
-        self.set_interval(DRAW_SECONDS, self._draw_pieces)
-
-    def on_screen_resume(self) -> None:
-        """See what models there are now; begin with the latest."""
-        super().on_screen_resume()
-        self._look_for_models()
-
-    def receive(self, subject: Subject) -> None:
-        """Talk to a run's newest model, or to the model of a folder."""
-        path = Path(subject)
-        choices = list(models_of(path)) if (path / "profile.toml").is_file() else []
-        active = self.workbench.bridge.active
-        if active is not None and not active.finished and str(active.state.directory) == str(path):
-            choices = [self._live(), *choices]
-        if choices:
-            self._choose(choices[0])
-        elif (path / "config.json").is_file():
-            self._choose(ModelChoice(path.name, "", path))
-        else:
-            self.notify(f"{path.name} has no model yet", severity="warning", markup=False)
-
-    # --- models -----------------------------------------------------------------------------------------------------
-
-    @work(thread=True, exclusive=True, exit_on_error=False, group="models")
-    def _look_for_models(self) -> None:
-        choices = find_models(self.workbench.workspace)
-        if not get_current_worker().is_cancelled:
-            self.app.call_later(self._show_models, choices)
-
-    def _show_models(self, choices: list[ModelChoice]) -> None:
-        active = self.workbench.bridge.active
-        if active is not None and not active.finished:
-            choices = [self._live(), *choices]
-        models = self.query_one_optional(ModelList)
-        if models is None:
-            return
-        models.show(choices, self.choice)
-        if self.choice is None and self._wanted is None:
-            if choices:
-                self._choose(choices[0])
-            else:
-                self.query_one(Conversation).hint(NO_MODEL)
-
-    def _live(self) -> ModelChoice:
-        active = self.workbench.bridge.active
-        return ModelChoice(active.state.name if active is not None else "", "in training, as it is now", None)
-
-    def on_model_list_chosen(self, message: ModelList.Chosen) -> None:
-        """Talk to another model."""
-        self.query_one(ModelList).remove_class("-open")
-        self._choose(message.choice)
-        self.query_one(MessageField).focus()
-
-    def _choose(self, choice: ModelChoice) -> None:
-        if self.answering:
-            self.notify("Stop the answer first (esc).", severity="warning")
-            return
-        self._wanted = choice
-        self.opening = True
-        conversation = self.query_one(Conversation)
-        conversation.border_title = "loading…"
-        conversation.hint(f"Loading {choice.label}…")
-        self._load(choice)
-
-    @work(thread=True, exclusive=True, exit_on_error=False, group="load")
-    def _load(self, choice: ModelChoice) -> None:
-        """Bring the model into memory; the first time this imports torch, which takes seconds."""
-        try:
-            session = self._open(choice)
-        except WorkbenchError as error:
-            self.app.call_later(self._not_loaded, choice, str(error))
-        except Exception as error:  # a damaged file must not take the workbench down
-            logger.exception("%s could not be opened", choice.label)
-            self.app.call_later(self._not_loaded, choice, f"{type(error).__name__}: {error}")
-        else:
-            if not get_current_worker().is_cancelled:
-                self.app.call_later(self._loaded, choice, session)
-
-    def _open(self, choice: ModelChoice) -> "ChatSession":
-        from workbench.inference.chat import load_session
-
-        if choice.directory is not None:
-            return load_session(choice.directory)
-        active = self.workbench.bridge.active
-        job: Any = active.job if active is not None else None
-        if job is None:
-            raise WorkbenchError("chat", "no run is in training", "choose a model from the list")
-        session: ChatSession = job.chat_session()
-        return session
-
-    def _loaded(self, choice: ModelChoice, session: "ChatSession") -> None:
-        if self._wanted != choice:
-            return
-        self.session, self.choice, self.opening, self._editing = session, choice, False, False
-        conversation = self.query_one(Conversation)
-        conversation.border_title = self._title(choice).replace("[", r"\[")
-        conversation.border_subtitle = "continues text" if session.mode == "completion" else "chat"
-        conversation.hint(COMPLETES if session.mode == "completion" else CHATS)
-        models = self.query_one(ModelList)
-        models.show(models.choices, choice)
-        self.refresh_bindings()
-        if isinstance(self.focused, Conversation | None):
-            self.query_one(MessageField).focus()
-
-    def _title(self, choice: ModelChoice) -> str:
-        """The model's name; of the one in training also how far it was."""
-        active = self.workbench.bridge.active
-        stage = active.state.stage if active is not None and choice.directory is None else None
-        return choice.label if stage is None else f"{choice.run} in training, {stage.name} about step {stage.step:,}"
-
-    def _not_loaded(self, choice: ModelChoice, problem: str) -> None:
-        self.opening = False
-        self._wanted = self.choice
-        self.query_one(Conversation).hint(f"{choice.label} could not be opened.\n\n{problem}")
-        self.query_one(Conversation).border_title = "no model"
-
-    # --- talking ----------------------------------------------------------------------------------------------------
-
-    def on_message_field_sent(self, message: MessageField.Sent) -> None:
-        """Send what was written."""
-        if self.session is None or self.opening:
-            self.notify("The model is still being loaded." if self.opening else "Choose a model first (f9).")
-            return
-        if self.answering:
-            self.notify("Stop the answer first (esc).", severity="warning")
-            return
-        if not message.text.strip() and self.session.mode == "chat":
-            return
-        text = self.query_one(MessageField).take()
-        if self._editing:
-            self._take_back_last()
-        self._ask("edit_last" if self._editing else "send", text)
-
-    def _ask(self, how: str, text: str) -> None:
-        """Let the session answer on a thread of its own; `how` is the session's method."""
-        session = self.session
-        if session is None:
-            return
-        pane = self.query_one(SamplingPane)
-        try:
-            values = pane.values()
-        except ValueError as error:
-            self._give_back(text, str(error))
-            return
-        conversation = self.query_one(Conversation)
-        if not session.messages or not conversation.query(TurnView):
-            conversation.forget()
-        if how != "retry":
-            conversation.add(TurnView("you", text, mine=True))
-        self._answer = conversation.add(TurnView(self.choice.label if self.choice else "model"))
-        self.answering, self._editing = True, False
-        self._pieces.clear()
-        self.refresh_bindings()
-        self._stream(session, how, text, values, pane.system_prompt)
-
-    @work(thread=True, exclusive=True, exit_on_error=False, group="answer")
-    def _stream(self, session: "ChatSession", how: str, text: str, values: dict[str, Any], system: str) -> None:
-        from workbench.inference.sampling import SamplingSettings
-
-        worker, problem = get_current_worker(), ""
-        try:
-            session.settings, session.system_prompt = SamplingSettings(**values), system
-            answer = session.retry() if how == "retry" else getattr(session, how)(text)
-            for piece in answer:
-                self._pieces.append(piece)
-                if worker.is_cancelled:
-                    session.stop()
-        except WorkbenchError as error:
-            problem = str(error)
-        except Exception as error:  # out of memory, say: the conversation stands as it was
-            logger.exception("no answer")
-            problem = f"{type(error).__name__}: {error}"
-        if not worker.is_cancelled:
-            self.app.call_later(self._answered, how, text, problem)
-
-    def _draw_pieces(self) -> None:
-        if self._pieces and self._answer is not None:
-            text = "".join(self._pieces.popleft() for _ in range(len(self._pieces)))
-            self._answer.say(text)
-
-    def _answered(self, how: str, text: str, problem: str) -> None:
-        self._draw_pieces()
-        self.answering = False
-        answer, self._answer = self._answer, None
-        self.refresh_bindings()
-        if problem:
-            for turn in list(self.query(TurnView))[-(1 if how == "retry" else 2) :]:
-                turn.remove()
-            self._give_back(text, problem)
-            return
-        session = self.session
-        if session is not None and session.last_stats is not None and answer is not None:
-            answer.finish(_note(session.last_stats, session))
-
-    def _give_back(self, text: str, problem: str) -> None:
-        """Nothing is lost: the message returns to its field."""
-        self.query_one(MessageField).load_text(text)
-        self.notify(problem, severity="error", markup=False, timeout=8)
-
-    def _take_back_last(self) -> None:
-        for turn in list(self.query(TurnView))[-2:]:
-            turn.remove()
-
-    # --- actions ----------------------------------------------------------------------------------------------------
+    # --- what is possible -------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Retry and edit need an answer; stop needs one that is being written."""
-        talked = self.session is not None and bool(self.session.messages) and not self.answering
-        if action in ("again", "edit", "copy_answer"):
-            return True if talked else None
+        """What can be done now: in an X-ray, while answers are written, while they wait for a vote, at rest."""
+        if action in ("token", "choice", "facts", "branch"):
+            return self._looking is not None and self.query_one(XRayPane).found is not None
+        if action == "vote":
+            return self.waiting
         if action == "stop_answer":
             return self.answering
-        if action == "new_chat":
-            return True if self.session is not None and not self.answering else None
+        if action in ("turn", "sibling", "fold"):
+            return self._looking is None and self._can_move(action)
         if action == "renew":
-            return self.choice is not None and self.choice.directory is None and not self.answering
+            return self._at_rest and self._choice is not None and self._choice.directory is None
+        if action == "xray":
+            return True if self._looking is not None else False if self.waiting else self._talked
+        if action in ("again", "edit", "copy_answer", "export"):
+            return self._talked if self._looking is None and not self.waiting else False
+        if action in ("new_chat", "chats", "second", "blind"):
+            return (True if self._at_rest else None) if self._looking is None and not self.waiting else False
+        if action in ("message", "models", "sampling"):
+            return self._looking is None and not self.waiting
         return True
 
+    @property
+    def _at_rest(self) -> bool:
+        return self.session is not None and not (self.opening or self.answering or self.waiting)
+
+    @property
+    def _talked(self) -> bool | None:
+        """True once there is an answer, and nothing is going on; greyed before."""
+        return True if self._at_rest and self.session is not None and self.session.messages else None
+
+    def _can_move(self, action: str) -> bool:
+        if not isinstance(self.focused, Conversation):
+            return False
+        turn = self.focused.selected
+        if action == "turn":
+            return bool(self.focused.turns)
+        if action == "fold":
+            return turn is not None and turn.has_parts
+        return self._at_rest and turn is not None and turn.number is not None and turn.of > 1
+
     async def action_outward(self) -> None:
-        """Stop the answer; else close a side pane, or leave the field."""
+        """One step back: from the X-ray, an answer, a vote, a side pane, the field; then home."""
         opened = self.query("#models.-open, #sampling.-open")
-        if self.answering:
+        if self._looking is not None:
+            self.action_xray()
+        elif self.answering:
             self.action_stop_answer()
+        elif self.waiting and self.contest is not None:
+            self.contest.skip()
+            self._settled("No vote; the answer that is kept is the main model's.")
         elif opened:
             opened.remove_class("-open")
             self.query_one(MessageField).focus()
+        elif isinstance(self.focused, MessageField) and self.talks[0].view.turns:
+            self.talks[0].view.focus()
         else:
             await super().action_outward()
 
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    def on_turn_view_pointed(self, message: TurnView.Pointed) -> None:
+        """Select the message that was clicked."""
+        for view in (talk.view for talk in self._shown if message.turn in talk.view.turns):
+            view.focus()
+            view.point_to(message.turn)
+            self.refresh_bindings()
+
+    def action_turn(self, step: int) -> None:
+        """Select another message."""
+        if isinstance(self.focused, Conversation):
+            self.focused.select(step)
+            self.refresh_bindings()
+
+    def action_sibling(self, step: int) -> None:
+        """Show another alternative of the selected message, and what followed it."""
+        talk = self._talk
+        turn, session = talk.view.selected, talk.session
+        if turn is None or turn.number is None or session is None:
+            return
+        at = talk.view.turns.index(turn)
+        session.walk(turn.number, step)
+        if self.contest is not None and self.contest.blind:
+            self.contest.other.take(self.contest.main.tree)
+            self._show_all()
+        talk.show_all()
+        talk.view.point_to(talk.view.turns[at])
+        self._save()
+        self.refresh_bindings()
+
+    def action_fold(self) -> None:
+        """Show thoughts and tool calls of the selected answer, or fold them."""
+        turn = self.focused.selected if isinstance(self.focused, Conversation) else None
+        if turn is not None:
+            turn.fold(not turn.folded)
+
     def action_stop_answer(self) -> None:
         """End the answer after its current token."""
-        if self.session is not None:
-            self.session.stop()
+        for talk in self.talks:
+            if talk.session is not None:
+                talk.session.stop()
 
     def action_again(self) -> None:
-        """Answer the last message anew."""
-        if self.session is not None and not self.answering:
-            turns = list(self.query(TurnView))
-            if turns:
-                turns[-1].remove()
-            self._ask("retry", "")
+        """Answer the selected message anew, or the last one."""
+        turn = self._talk.view.selected
+        number = turn.number if turn is not None and self.contest is None else None
+        self._ask("retry", number=number)
 
     def action_edit(self) -> None:
-        """Bring the last message back into the field; sending it replaces the turn."""
-        if self.session is None or self.answering:
+        """Bring a message back into the field, the selected one or the last; sending it begins another way."""
+        session, turn = self.session, self._talk.view.selected
+        if session is None:
             return
-        asked = [message["content"] for message in self.session.messages if message["role"] == "user"]
-        if asked:
-            self._editing = True
-            self.query_one(MessageField).load_text(asked[-1])
-            self.query_one(MessageField).focus()
-            self.notify("Sending replaces your last message.")
+        tree = session.tree
+        asked = [number for number in tree.path() if tree.nodes[number].role == "user"]
+        chosen = turn.number if turn is not None and self.contest is None else None
+        if chosen is not None and tree.nodes[chosen].role != "user":
+            chosen = tree.nodes[chosen].parent
+        self._editing = chosen if chosen in asked else asked[-1]
+        field = self.query_one(MessageField)
+        field.load_text(tree.nodes[self._editing].text)
+        field.move_cursor(field.document.end)
+        field.focus()
+        self.notify("Sending goes on from there; what was said stays beside it.")
 
     def action_new_chat(self) -> None:
         """Begin a new conversation with the same model."""
-        if self.session is not None and not self.answering:
-            self.session.reset()
-            self._editing = False
-            self.query_one(Conversation).hint(COMPLETES if self.session.mode == "completion" else CHATS)
-            self.query_one(MessageField).focus()
-            self.refresh_bindings()
+        for talk in self._shown:
+            if talk.session is not None:
+                talk.session.reset()
+            talk.path, talk.title = None, ""
+        self._editing = None
+        self._show_all()
+        self.query_one(MessageField).focus()
+
+    def action_copy_answer(self) -> None:
+        """Copy the selected message, or the last answer."""
+        view = self._talk.view
+        turn = view.selected or (view.turns[-1] if view.turns else None)
+        if turn is not None:
+            self.app.copy_to_clipboard(turn.text)
+            self.notify("Copied", timeout=2)
+
+    # --- panes ------------------------------------------------------------------------------------------------------
 
     def action_renew(self) -> None:
         """Take the model in training as it is now."""
-        self._choose(self._live())
-
-    def action_copy_answer(self) -> None:
-        """Copy the last answer."""
-        turns = [turn for turn in self.query(TurnView) if not turn.mine]
-        if turns:
-            self.app.copy_to_clipboard(turns[-1].text)
-            self.notify("Copied", timeout=2)
+        self._choose(live_choice(self.workbench.bridge))
 
     def action_models(self) -> None:
         """Go to the list of models."""
@@ -356,21 +212,159 @@ class ChatScreen(WorkbenchScreen):
         """Go to the message field."""
         self.query_one(MessageField).focus()
 
+    @work(exclusive=True, group="choosing")
+    async def action_chats(self) -> None:
+        """Choose a saved conversation and go on with it."""
+        path, session = await choose_chat(self.workbench), self.session
+        if path is None or session is None or not self._at_rest:
+            return
+        try:
+            values, system_prompt = load_talk(self.talks[0], session, path)
+        except WorkbenchError as error:
+            self.workbench.show_error("Not opened", str(error))
+            return
+        self.query_one(SamplingPane).show(values, system_prompt)
+        self._editing = None
+        if self.contest is not None:
+            self.contest.other.take(session.tree)
+            self.talks[1].path = None
+        self._show_all()
+        self.query_one(MessageField).focus()
+
+    @work(exclusive=True, group="choosing")
+    async def action_export(self) -> None:
+        """Write the conversation as Markdown."""
+        path = self.talks[0].path
+        try:
+            if path is not None:
+                await export_chat(self.workbench, path)
+        except WorkbenchError as error:
+            self.notify(str(error), severity="error", markup=False, timeout=8)
+
+    # --- X-ray ------------------------------------------------------------------------------------------------------
+
+    def action_xray(self) -> None:
+        """Look through the selected answer, or the last one; again: back to the conversation."""
+        if self._looking is not None:
+            view, self._looking = self._looking.view, None
+            self.remove_class("-xray")
+            view.focus()
+            self.refresh_bindings()
+            return
+        talk = self._talk
+        number = self._answer_of(talk)
+        if talk.session is None or number is None:
+            return
+        self._looking = talk
+        self.add_class("-xray")
+        self.query_one(XRayPane).wait("looking through the answer…")
+        self.query_one(TokenFlow).focus()
+        self._look(talk, number)
+
+    def _answer_of(self, talk: Talk) -> int | None:
+        """Number of the selected answer, or of the one to the selected message; else of the last."""
+        turns, turn = talk.view.turns, talk.view.selected
+        if turn is not None and turn.mine:
+            turn = turns[min(turns.index(turn) + 1, len(turns) - 1)]
+        return turn.number if turn is not None and turn.number is not None else talk.last_answer()
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="xray")
+    def _look(self, talk: Talk, number: int) -> None:
+        assert talk.session is not None, "a column that is looked at has a session"
+        try:
+            found = look_through(talk.session, number)
+        except Exception as error:  # out of memory, say, or a text that this model cannot read
+            if not isinstance(error, WorkbenchError):
+                logger.exception("no X-ray")
+            self.app.call_later(self._seen, talk, None, str(error) or type(error).__name__)
+        else:
+            if not get_current_worker().is_cancelled:
+                self.app.call_later(self._seen, talk, found, "")
+
+    def _seen(self, talk: Talk, found: XRayed | None, problem: str) -> None:
+        if self._looking is not talk:
+            return
+        if found is None:
+            self.action_xray()
+            self.notify(problem, severity="error", markup=False, timeout=8)
+            return
+        self.query_one(XRayPane).show(found, f"X-ray: {talk.name}")
+        self.refresh_bindings()
+
+    def on_token_flow_pointed(self, message: TokenFlow.Pointed) -> None:
+        """Look at the token that was clicked."""
+        self.query_one(XRayPane).point_to(message.number)
+
+    def action_token(self, step: int) -> None:
+        """Look at another token."""
+        pane = self.query_one(XRayPane)
+        pane.point_to(pane.at + step)
+
+    def action_choice(self, step: int) -> None:
+        """Another alternative of the token."""
+        self.query_one(XRayPane).choose(step)
+
+    def action_facts(self, pages: int) -> None:
+        """Scroll the figures of the token."""
+        self.query_one(XRayPane).scroll_facts(pages)
+
+    def action_branch(self) -> None:
+        """Cut the answer at the token, put the alternative there, and let the model go on: a new sibling."""
+        pane, talk = self.query_one(XRayPane), self._looking
+        if talk is not None and pane.found is not None and pane.alternative is not None:
+            number, place, token_id = pane.found.number, pane.at, pane.alternative
+            self.action_xray()
+            self._branch(talk, number, place, token_id)
+
+    # --- two answers ------------------------------------------------------------------------------------------------
+
+    @work(exclusive=True, group="choosing")
+    async def action_second(self) -> None:
+        """Choose another model to ask the same; with two, go back to one."""
+        if self.contest is not None:
+            self._leave_contest()
+            return
+        choices = all_choices(self.workbench.bridge)
+        lines = [Content.assemble((each.run, "bold"), f"  {each.what}") for each in choices]
+        at = next((number for number, each in enumerate(choices) if each != self._choice), 0)
+        chosen = await self.workbench.push_screen_wait(ChoiceModal("Ask the same", lines, at))
+        if chosen is not None and self._at_rest:
+            self._choose(choices[chosen], second=True)
+
+    def action_blind(self) -> None:
+        """Hide whose answer is whose and vote, or no longer; with one model, on two samples of it."""
+        session, contest = self.session, self.contest
+        if session is None:
+            return
+        if contest is None:
+            self._begin_contest(session.twin(), blind=True)
+            self.notify("Each message gets two answers of this model; say which is better. f4 asks another model.")
+        elif contest.blind and contest.one_model:
+            self._leave_contest()
+        else:
+            self._begin_contest(contest.other, blind=not contest.blind)
+
+    def action_vote(self, verdict: str) -> None:
+        """Decide which answer is better, and learn whose they were."""
+        if self.contest is None or not self.waiting:
+            return
+        try:
+            told = cast(self.contest, self._book(), verdict)
+        except WorkbenchError as error:
+            self.notify(str(error), severity="error", markup=False, timeout=8)
+            told = "The vote was not kept."
+        self._settled(told)
+
+    def _settled(self, told: str) -> None:
+        for talk in self.talks:
+            talk.reveal()
+        self.remove_class("-voting")
+        self.query_one("#vote", Static).update("")
+        self.query_one(MessageField).focus()
+        self.notify(told, markup=False, timeout=6)
+        self._save()
+        self.refresh_bindings()
+
     def on_unmount(self) -> None:
-        """The workbench closes: end an answer that is being written."""
-        if self.session is not None:
-            self.session.stop()
-
-
-def _note(stats: "ReplyStats", session: "ChatSession") -> str:
-    """Figures of an answer, and why it ended where that was not its own end."""
-    note = f"{stats.tokens} tok  {stats.tokens_per_second:.0f} tok/s"
-    if stats.stopped_by == "stopped":
-        note += "  stopped"
-    elif stats.stopped_by == "length":
-        full = stats.tokens < session.settings.max_new_tokens
-        note += f"  cut: the context of {session.context_length:,} is full" if full else "  cut at max tokens"
-    if stats.dropped_turns:
-        turns = "turn" if stats.dropped_turns == 1 else "turns"
-        note += f"  {stats.dropped_turns} earlier {turns} did not fit"
-    return note
+        """The workbench closes: end answers that are being written."""
+        self.action_stop_answer()

@@ -1,119 +1,212 @@
-"""What was said: turns of plain text that follow the end until the reader scrolls up, and the field to write in."""
+"""What was said: turns of plain text that follow the end until the reader scrolls up."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Static, TextArea
+from textual.widgets import Static
+
+from workbench.inference.parts import Part, parts_of
+
+QUIET = "$foreground 60%"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One turn to be shown.
+
+    Args:
+        number: of the message in its tree; None while it is being written.
+        note: figures beside the name.
+        place, of: which of how many alternatives it is.
+    """
+
+    number: int | None
+    who: str
+    text: str = ""
+    mine: bool = False
+    note: str = ""
+    place: int = 1
+    of: int = 1
 
 
 class TurnView(Static):
     """One turn: who, and what was said. The text is data: never markup, control characters shown, not obeyed."""
 
-    def __init__(self, who: str, text: str = "", mine: bool = False) -> None:
-        super().__init__(classes="turn -mine" if mine else "turn")
-        self.who, self.text, self.note, self.mine = who, text, "", mine
+    class Pointed(Message):
+        """Somebody clicked a turn."""
+
+        def __init__(self, turn: "TurnView") -> None:
+            super().__init__()
+            self.turn = turn
+
+    def __init__(self, shown: Shown, folded: bool = True) -> None:
+        super().__init__(classes="turn -mine" if shown.mine else "turn", markup=False)
+        self.number, self.who, self.text, self.mine = shown.number, shown.who, shown.text, shown.mine
+        self.note, self.place, self.of = shown.note, shown.place, shown.of
+        self.folded, self.selected = folded, False
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether there is something to fold."""
+        return not self.mine and any(part.kind != "text" for part in parts_of(self.text))
 
     def on_mount(self) -> None:
         """Draw what is there already."""
         self.redraw()
+
+    def on_click(self, event: events.Click) -> None:
+        """Tell the screen."""
+        self.post_message(self.Pointed(self))
 
     def say(self, piece: str) -> None:
         """Add to the text."""
         self.text += piece
         self.redraw()
 
+    def renew(self, shown: Shown) -> None:
+        """Put other figures beside the name; a note that is there and says more than none stays."""
+        before = (self.number, self.who, self.note, self.place, self.of)
+        self.number, self.who, self.place, self.of = shown.number, shown.who, shown.place, shown.of
+        self.note = self.note or shown.note
+        if before != (self.number, self.who, self.note, self.place, self.of):
+            self.redraw()
+
     def finish(self, note: str) -> None:
-        """Put figures beside the name."""
-        self.note = note
+        """The answer is done: figures beside the name, thoughts folded."""
+        self.note, self.folded = note, True
         self.redraw()
+
+    def fold(self, folded: bool) -> None:
+        """Hide thoughts and tool calls, or show them."""
+        self.folded = folded
+        self.redraw()
+
+    def select(self, selected: bool) -> None:
+        """Mark it as the one that keys are about, or not."""
+        if selected != self.selected:
+            self.selected = selected
+            self.set_class(selected, "-selected")
+            self.redraw()
 
     def redraw(self) -> None:
         """Name and text, as plain characters."""
         style = "bold $primary" if self.mine else "bold $accent"
-        head = Content.assemble((self.who, style), "  ", (self.note, "$foreground 60%"))
-        self.update(Content("\n").join([head, Content(printable(self.text))]))
+        head = Content.assemble(
+            ("▸ " if self.selected else "", "bold"),
+            (printable(self.who), style),
+            (f"  ◂ {self.place}/{self.of} ▸" if self.of > 1 else "", "bold"),
+            "  ",
+            (self.note, QUIET),
+        )
+        parts = [Part("text", self.text)] if self.mine else parts_of(self.text)
+        self.update(Content("\n").join([head, *(block for part in parts for block in self._blocks(part))]))
+
+    def _blocks(self, part: Part) -> list[Content]:
+        if part.kind == "text":
+            return [Content(printable(part.text))]
+        lines = printable(part.text).splitlines()
+        called = f" {printable(part.name)}" if part.name else ""
+        unfinished = "" if part.closed else ", unfinished"
+        size = f"{len(lines)} line{'' if len(lines) == 1 else 's'}{unfinished}"
+        heading = Content.assemble(("▸ " if self.folded else "▾ ", "bold"), (f"{part.kind}{called}  ", "bold"), size)
+        heading = heading.stylize(QUIET)
+        if self.folded:
+            return [heading]
+        return [heading, *(Content.styled(f"│ {line}", QUIET) for line in lines)]
 
 
-class Conversation(VerticalScroll):
-    """The turns of a chat."""
+class Conversation(VerticalScroll, inherit_bindings=False):
+    """The turns of a chat; one of them may be selected for the keys of the screen."""
 
-    def __init__(self) -> None:
-        super().__init__(id="conversation", classes="pane")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "page_up", show=False),
+        Binding("pagedown", "page_down", show=False),
+        Binding("home", "scroll_home", show=False),
+        Binding("end", "scroll_end", show=False),
+    ]
 
-    def add(self, turn: TurnView) -> TurnView:
+    def __init__(self, *, id: str = "conversation") -> None:  # noqa: A002
+        super().__init__(id=id, classes="pane")
+        self.turns: list[TurnView] = []
+
+    def compose(self) -> ComposeResult:
+        """What the turns stand in: at least as high as the view, so that few of them stand at its top."""
+        yield Vertical(classes="turns")
+
+    @property
+    def selected(self) -> TurnView | None:
+        """The turn that keys are about."""
+        return next((turn for turn in self.turns if turn.selected), None)
+
+    def show(self, turns: Sequence[Shown]) -> None:
+        """Show these turns; those that stand there already stay."""
+        kept = 0
+        for view, shown in zip(self.turns, turns, strict=False):
+            if view.number is None or (view.number, view.text) != (shown.number, shown.text):
+                break
+            view.renew(shown)
+            kept += 1
+        for view in self.turns[kept:]:
+            view.remove()
+        self.turns = self.turns[:kept]
+        for hint in self.query(".hint"):
+            hint.remove()
+        fresh = [TurnView(shown) for shown in turns[kept:]]
+        self.turns += fresh
+        if fresh:
+            self.query_one(".turns").mount_all(fresh)
+            self.anchor()
+
+    def add(self, shown: Shown, folded: bool = False) -> TurnView:
         """Put a turn at the end, and follow what is written until the reader scrolls up."""
-        self.mount(turn)
+        for hint in self.query(".hint"):
+            hint.remove()
+        view = TurnView(shown, folded)
+        self.turns.append(view)
+        self.query_one(".turns").mount(view)
         self.anchor()
-        return turn
-
-    def forget(self) -> None:
-        """Take all turns away."""
-        self.remove_children()
+        return view
 
     def hint(self, text: Text | str) -> None:
         """Say something in place of a conversation."""
         self.anchor(False)
-        self.remove_children()
-        self.mount(Static(text, classes="hint", markup=False))
+        self.turns = []
+        turns = self.query_one(".turns")
+        turns.remove_children()
+        turns.mount(Static(text, classes="hint", markup=False))
 
+    def select(self, step: int) -> None:
+        """Select the turn `step` further; from none, the last."""
+        if not self.turns:
+            return
+        now = self.selected
+        at = len(self.turns) - 1 if now is None else self.turns.index(now) + step
+        self.point_to(self.turns[max(0, min(len(self.turns) - 1, at))])
 
-class MessageField(TextArea):
-    """A field for a message: enter sends, ctrl+j begins a new line, up in an empty field brings back the last one."""
+    def point_to(self, turn: TurnView | None) -> None:
+        """Select one turn, or none."""
+        for each in self.turns:
+            each.select(each is turn)
+        if turn is not None:
+            self.anchor(False)
+            self.scroll_to_widget(turn, animate=False)
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+j", "new_line", "New line", show=False),
-    ]
+    def on_focus(self) -> None:
+        """There is always one selected while the keys come here."""
+        if self.selected is None:
+            self.select(0)
 
-    class Sent(Message):
-        """A message is to be sent."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    def __init__(self) -> None:
-        super().__init__(id="message", classes="pane", compact=True, soft_wrap=True)
-        self.border_title = "Message"
-        self.border_subtitle = "enter send   ctrl+j new line"
-        self.sent: list[str] = []
-
-    def compose(self) -> ComposeResult:
-        """A text area has no children of its own."""
-        return ()
-
-    async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
-            event.prevent_default().stop()
-            self.post_message(self.Sent(self.text))
-        elif event.key == "up" and not self.text and self.sent:
-            event.prevent_default().stop()
-            self.load_text(self.sent[-1])
-            self.move_cursor(self.document.end)
-        else:
-            await super()._on_key(event)
-
-    def action_cut(self) -> None:
-        """Cut what is selected; never a whole line, as the same key stops an answer that may just have ended."""
-        if self.selected_text:
-            super().action_cut()
-
-    def action_new_line(self) -> None:
-        """Begin a new line in the message."""
-        self.insert("\n")
-
-    def take(self) -> str:
-        """The message, which leaves the field and is remembered."""
-        text = self.text
-        if text.strip():
-            self.sent.append(text)
-        self.load_text("")
-        return text
+    def on_blur(self) -> None:
+        """Keys go elsewhere."""
+        self.point_to(None)
 
 
 def printable(text: str) -> str:

@@ -52,6 +52,14 @@ class SamplingPane(VerticalScroll, can_focus=False):
         """
         return {name: _number(name, label, self.query_one(f"#{name}", Input).value) for name, label, _, _ in _FIELDS}
 
+    def show(self, values: dict[str, Any], system_prompt: str) -> None:
+        """Put other settings into the fields."""
+        for name, value in values.items():
+            field = self.query_one_optional(f"#{name}", Input)
+            if field is not None:
+                field.value = "" if value is None else f"{value}"
+        self.query_one("#system-prompt", Input).value = system_prompt
+
     def fields(self) -> Iterable[Widget]:
         """The fields in their order."""
         return self.query(Input)

@@ -22,6 +22,10 @@ VARIABLE = "LLM_WORKBENCH_LANG"
 TRANSLATIONS = Path(__file__).parent / "translations"
 RETOLD = "engine"
 """Files of a catalogue whose names begin so hold what engines say: `retell` recognises these sentences."""
+SINGLE_WORDS = frozenset({"run", "stage", "key", "name", "number", "load", "fair"})
+"""Placeholders of engines' sentences that stand for something without a space."""
+ANYTHING = frozenset({"text", "error", "cause", "told", "choices"})
+"""Placeholders that may stand for several sentences; all others stand for a part of one."""
 _LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as in the C library
 _JOINTS = (("\n", "\n"), ("; ", "；"), (": ", "："), (". ", "。"), (", ", "，"))
 """Where engines put sentences together, and what stands there in Chinese."""
@@ -94,8 +98,8 @@ def catalogue_files(chosen: Language) -> list[Path]:
 
 
 def placeholders(message: str) -> list[str]:
-    """The names of a sentence's placeholders, sorted."""
-    return sorted(name for _, name, _, _ in Formatter().parse(message) if name is not None)
+    """The names of a sentence's placeholders, sorted; other braces are text, as in `{path, weight}`."""
+    return sorted(name for _, name, _, _ in Formatter().parse(message) if name is not None and name.isidentifier())
 
 
 def retell(text: str) -> str:
@@ -105,10 +109,10 @@ def retell(text: str) -> str:
 
 @lru_cache(maxsize=2048)
 def _retold(chosen: Language, text: str) -> str:
-    exact = catalogue(chosen).get(text)
-    if exact is not None:
-        return exact
-    for pattern, told in _patterns(chosen):
+    whole, patterns = _engine_sentences(chosen)
+    if text in whole:
+        return whole[text]
+    for pattern, told in patterns:
         if match := pattern.fullmatch(text):
             return told.format(**{name: _retold(chosen, value) for name, value in match.groupdict().items()})
     for joint, here in _JOINTS:
@@ -133,12 +137,16 @@ def _is_chinese(character: str) -> bool:
 
 
 @cache
-def _patterns(chosen: Language) -> list[tuple[re.Pattern[str], str]]:
-    """What engines say, as patterns with the translations; those that say the most first."""
+def _engine_sentences(chosen: Language) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    """What engines say word for word, and as patterns; of these, those that say the most first."""
     files = [path for path in catalogue_files(chosen) if path.name.startswith(RETOLD)]
-    sentences = [(english, told) for path in files for english, told in _read(path).items() if placeholders(english)]
-    sentences.sort(key=lambda pair: -sum(len(literal) for literal, *_ in Formatter().parse(pair[0])))
-    return [(_pattern(english), told) for english, told in sentences]
+    told = {english: words for path in files for english, words in _read(path).items()}
+    open_ones = sorted(filter(placeholders, told), key=_literal_length, reverse=True)
+    return told, [(_pattern(english), told[english]) for english in open_ones]
+
+
+def _literal_length(english: str) -> int:
+    return sum(len(literal) for literal, *_ in Formatter().parse(english))
 
 
 def _pattern(english: str) -> re.Pattern[str]:
@@ -147,9 +155,16 @@ def _pattern(english: str) -> re.Pattern[str]:
     for literal, name, _, _ in Formatter().parse(english):
         parts.append(re.escape(literal))
         if name is not None:
-            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>.+?)")
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{_standing_for(name)})")
             seen.add(name)
     return re.compile("".join(parts), re.DOTALL)
+
+
+def _standing_for(name: str) -> str:
+    """What a placeholder may stand for, as a pattern."""
+    if name in SINGLE_WORDS:
+        return r"\S+?"
+    return ".+?" if name in ANYTHING else r"(?:(?!; |: |\n).)+?"
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workbench.control import Command
 from workbench.events import Event, from_json
+from workbench.language import mark, tr
 from workbench.narration import Line
 from workbench.runs.liveness import CommandFile, is_alive
 from workbench.runs.metrics import MetricsTail
@@ -83,9 +84,11 @@ class FollowedRun:
         """What a log tells of a process that went away without a word, and what to do."""
         checkpoints = [stage.newest_checkpoint() for stage in self.directory.stages()]
         newest = next((each for each in reversed(checkpoints) if each is not None), None)
-        place = f"from step {newest.step:,}" if newest is not None else "from the start"
-        heard = self.state.heard_at or time.time()
-        return Line(heard, "run", f"the process is gone; r goes on {place}", "warning")
+        if newest is not None:
+            text = tr("the process is gone; r goes on from step {step:,}", step=newest.step)
+        else:
+            text = tr("the process is gone; r goes on from the start")
+        return Line(self.state.heard_at or time.time(), mark("run"), text, "warning")
 
     def _read(self) -> None:
         tail = MetricsTail(self.directory.events_path)

@@ -11,6 +11,7 @@ from textual.content import Content
 from workbench.control import MAX_LEARNING_RATE
 from workbench.errors import WorkbenchError
 from workbench.events import Diagnosed
+from workbench.language import retell, tr
 from workbench.narration import figure, rate
 from workbench.runs.liveness import is_alive
 from workbench.runs.metrics import read_metrics
@@ -37,7 +38,7 @@ async def go_back(screen: "WorkbenchScreen", state: RunState, stage: StageState)
     files = RunDirectory(state.directory).stage(stage.name)
     kept, losses = await asyncio.to_thread(_look, files)
     if not kept:
-        screen.notify("No checkpoint of this stage is kept.", severity="warning")
+        screen.notify(tr("No checkpoint of this stage is kept."), severity="warning")
         return
     newest = [finding for finding in stage.findings if finding.since >= 0][-1:]
     good = last_good_checkpoint(files, newest[0].since) if newest else None
@@ -45,20 +46,23 @@ async def go_back(screen: "WorkbenchScreen", state: RunState, stage: StageState)
     best = min((losses[step] for step in steps if step in losses), default=None)
     lines = [_line(step, losses.get(step), best, good) for step in steps]
     at = steps.index(good) if good in steps else len(steps) - 1 if newest else 0
-    choice = await app.push_screen_wait(ChoiceModal(f"Go back in {stage.name} to", lines, at))
+    choice = await app.push_screen_wait(ChoiceModal(tr("Go back in {stage} to", stage=stage.name), lines, at))
     if choice is None:
         return
     step = steps[choice]
     peak = await _ask_rate(screen, stage, newest)
     if peak is None:
         return
-    stops = "It stops after this step first. " if state.live else ""
-    detail = (
-        f"{stops}What came after step {step:,}, later stages too, is set aside in the run's folder (.earlier); "
-        f"training goes on from there at a peak rate of {rate(peak)}."
+    detail = tr(
+        "What came after step {step:,}, later stages too, is set aside in the run's folder (.earlier); "
+        "training goes on from there at a peak rate of {rate}.",
+        step=step,
+        rate=rate(peak),
     )
-    question = f"Take {state.name} back to step {step:,} of {stage.name}?"
-    if await app.push_screen_wait(ConfirmModal(question, detail, yes="Go back")) and await _stopped(screen, state):
+    if state.live:
+        detail = tr("It stops after this step first. {detail}", detail=detail)
+    question = tr("Take {run} back to step {step:,} of {stage}?", run=state.name, step=step, stage=stage.name)
+    if await app.push_screen_wait(ConfirmModal(question, detail, yes=tr("Go back"))) and await _stopped(screen, state):
         await app.start_job(JobRequest(resume=state.directory, from_step=step, stage=stage.name, learning_rate=peak))
 
 
@@ -70,9 +74,10 @@ def _look(files: StageDirectory) -> tuple[list[Checkpoint], dict[int, float]]:
 
 
 def _line(step: int, loss: float | None, best: float | None, good: int | None) -> Content:
-    notes = [f"val {figure(loss)}" if loss is not None else "", "best" if loss is not None and loss == best else ""]
-    notes.append("the last before the trouble" if step == good else "")
-    return Content.assemble(f"step {step:>8,}   ", ("   ".join(note for note in notes if note), "$foreground 60%"))
+    notes = [f"{tr('val')} {figure(loss)}"] if loss is not None else []
+    notes += [tr("best")] if loss is not None and loss == best else []
+    notes += [tr("the last before the trouble")] if step == good else []
+    return Content.assemble(f"{tr('step {step:>8,}', step=step)}   ", ("   ".join(notes), "$foreground 60%"))
 
 
 async def _ask_rate(screen: "WorkbenchScreen", stage: StageState, newest: Sequence[Diagnosed]) -> float | None:
@@ -80,11 +85,11 @@ async def _ask_rate(screen: "WorkbenchScreen", stage: StageState, newest: Sequen
     peak = stage.peak_learning_rate or max((bucket.high for bucket in stage.learning_rate.buckets), default=1e-3)
     too_high = any(finding.finding in ("spike", "learning_rate_high") for finding in newest)
     proposed = peak / LOWER_BY if too_high else peak
-    detail = f"It was {rate(peak)} so far; the schedule goes on with the new peak."
+    detail = tr("It was {rate} so far; the schedule goes on with the new peak.", rate=rate(peak))
     if too_high:
-        detail += " A third of it is proposed, as it seems to be too high."
+        detail = tr("{detail} A third of it is proposed, as it seems to be too high.", detail=detail)
     answer = await screen.workbench.push_screen_wait(
-        AskModal("Peak learning rate from there on", detail, f"{proposed:.3g}")
+        AskModal(tr("Peak learning rate from there on"), detail, f"{proposed:.3g}")
     )
     if answer is None:
         return None
@@ -93,7 +98,8 @@ async def _ask_rate(screen: "WorkbenchScreen", stage: StageState, newest: Sequen
     except ValueError:
         value = 0.0
     if not 0 < value <= MAX_LEARNING_RATE:
-        screen.notify(f"{answer!r} is not a number above 0 and at most 1.", severity="error", markup=False)
+        words = tr("{answer} is not a number above 0 and at most 1.", answer=repr(answer))
+        screen.notify(words, severity="error", markup=False)
         return None
     return value
 
@@ -106,13 +112,13 @@ async def _stopped(screen: "WorkbenchScreen", state: RunState) -> bool:
         try:
             run.stop()
         except (WorkbenchError, OSError) as error:
-            app.show_error("The run cannot be reached", str(error))
+            app.show_error(tr("The run cannot be reached"), retell(str(error)))
             return False
-        screen.notify("Finishing the step and saving…")
+        screen.notify(tr("Finishing the step and saving…"))
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (run is not None and run.ours and app.bridge.busy) or await asyncio.to_thread(is_alive, directory):
         if time.monotonic() > deadline:
-            app.show_error("The run does not stop", "It is still at work; try again when it has stopped.")
+            app.show_error(tr("The run does not stop"), tr("It is still at work; try again when it has stopped."))
             return False
         await asyncio.sleep(0.1)
     return True

@@ -13,6 +13,7 @@ from tomlkit.exceptions import ParseError, TOMLKitError
 from tomlkit.items import AoT, Item, Table
 
 from workbench.bundled import profiles_folder
+from workbench.language import mark, tr
 from workbench.profile import find_profile
 from workbench.tui.stage_templates import StageTemplate, usual_template
 
@@ -39,10 +40,28 @@ class Section:
     location: Location
     schema: str
 
+    @property
+    def shown(self) -> str:
+        """The title as people read it: tables and stages under their own names."""
+        return self.title if self.location else tr(self.title)
+
     def holds(self, location: Location) -> bool:
         """Whether the value at `location` belongs to this part."""
         inside = location[: len(self.location)] == self.location
         return inside if self.location else len(location) == 1
+
+
+def found_again(before: Section, after: Sequence[Section], place: int, returns: dict[str, str]) -> int:
+    """Where the part that was shown stands once stages came or went.
+
+    Args:
+        place: where it stood.
+        returns: by a stage that was added, the part to return to when it goes again; such an entry is used up.
+    """
+    same = [n for n, each in enumerate(after) if (each.title, each.schema) == (before.title, before.schema)]
+    nearest = returns.pop(before.title, None) if not same else None
+    kept = [n for n, each in enumerate(after) if each.title == nearest]
+    return next(iter([*same, *kept]), min(place, len(after) - 1))
 
 
 class ProfileDraft:
@@ -102,7 +121,7 @@ class ProfileDraft:
             Section(_stage_title(stage, number), ("stage", number), "StageSettings")
             for number, stage in enumerate(self._stages())
         ]
-        about = Section("about", (), "Profile")
+        about = Section(mark("about"), (), "Profile")
         return [about, *named, *stages, Section("evaluate", ("evaluate",), "EvaluateSettings")]
 
     def get(self, location: Location) -> Any:

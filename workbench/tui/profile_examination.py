@@ -9,6 +9,7 @@ from workbench.config import Profile
 from workbench.errors import ProfileError, WorkbenchError
 from workbench.estimate import Estimate, estimate_profile
 from workbench.job_sizes import expected_config
+from workbench.language import retell
 from workbench.profile import parse_profile, with_files_found
 
 _KEY = re.compile(r"(?:unknown key )?([A-Za-z0-9_.-]+?)(?=[:;]|$)")
@@ -27,6 +28,11 @@ class Problem:
     key: str
     text: str
     line: int | None = None
+
+    @property
+    def shown(self) -> str:
+        """The problem for people, in their language."""
+        return retell(self.text)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.atomic import write_atomically
+from workbench.language import tr
+from workbench.tui.bridge import JobRequest
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.profile_draft import ProfileDraft
+from workbench.tui.profile_examination import examine
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -45,10 +48,10 @@ async def save_draft(app: "WorkbenchApp", draft: ProfileDraft) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, draft.text)
     except OSError as error:
-        app.show_error("Not saved", f"{path}: {error.strerror or error}")
+        app.show_error(tr("Not saved"), f"{path}: {error.strerror or error}")
         return False
     draft.saved_as(path.resolve())
-    app.notify(f"Saved {path}", timeout=3, markup=False)
+    app.notify(tr("Saved {path}", path=path), timeout=3, markup=False)
     return True
 
 
@@ -56,9 +59,9 @@ async def _may_overwrite(app: "WorkbenchApp", draft: ProfileDraft) -> bool:
     """Whether the file still holds what was opened, or the person does not mind."""
     if not draft.path.is_file() or draft.path.read_text(encoding="utf-8", errors="replace") == draft.original:
         return True
-    detail = "Another program wrote to it since it was opened; saving puts your text in its place."
-    question = f"Overwrite {draft.path.name}?"
-    return await app.push_screen_wait(ConfirmModal(question, detail, yes="Overwrite"))
+    detail = tr("Another program wrote to it since it was opened; saving puts your text in its place.")
+    question = tr("Overwrite {file}?", file=draft.path.name)
+    return await app.push_screen_wait(ConfirmModal(question, detail, yes=tr("Overwrite")))
 
 
 async def _ask_place(app: "WorkbenchApp", draft: ProfileDraft) -> Path | None:
@@ -66,8 +69,8 @@ async def _ask_place(app: "WorkbenchApp", draft: ProfileDraft) -> Path | None:
     proposed = Path("profiles") / f"{draft.name}.toml"
     if proposed.exists():
         proposed = proposed.with_name(f"my-{proposed.name}")
-    detail = f"{draft.name} comes with the workbench and stays as it is."
-    answer = await app.push_screen_wait(AskModal("Save a copy as", detail, str(proposed)))
+    detail = tr("{profile} comes with the workbench and stays as it is.", profile=draft.name)
+    answer = await app.push_screen_wait(AskModal(tr("Save a copy as"), detail, str(proposed)))
     if answer is None:
         return None
     path = Path(answer).expanduser()
@@ -75,11 +78,31 @@ async def _ask_place(app: "WorkbenchApp", draft: ProfileDraft) -> Path | None:
     if not path.exists():
         return path
     if ProfileDraft(path.stem, path, "").bundled:
-        app.notify(f"{path.name} comes with the workbench; choose another name", severity="error", markup=False)
+        words = tr("{profile} comes with the workbench; choose another name", profile=path.name)
+        app.notify(words, severity="error", markup=False)
         return None
-    detail = "A file of that name is there already."
-    overwrite = await app.push_screen_wait(ConfirmModal(f"Overwrite {path}?", detail, yes="Overwrite"))
+    detail = tr("A file of that name is there already.")
+    question = tr("Overwrite {file}?", file=path)
+    overwrite = await app.push_screen_wait(ConfirmModal(question, detail, yes=tr("Overwrite")))
     return path if overwrite else None
+
+
+async def may_leave(app: "WorkbenchApp", draft: ProfileDraft | None) -> bool:
+    """Whether the draft's edits may be lost."""
+    question = tr("Leave the edits of {profile}?", profile=draft.name if draft is not None else "")
+    return await app.push_screen_wait(ConfirmModal(question, yes=tr("Leave them"), no=tr("Stay")))
+
+
+async def run_draft(app: "WorkbenchApp", draft: ProfileDraft) -> None:
+    """Start a run of the draft as it stands, or say why it cannot run."""
+    found = await asyncio.to_thread(examine, draft.text, draft.path, app.workspace)
+    if found.profile is None:
+        listed = "\n".join(f"- {problem.shown}" for problem in found.problems)
+        app.show_error(tr("This profile cannot run"), listed)
+        return
+    name = await ask_run_name(app, found.profile.run.name or draft.name)
+    if name is not None:
+        await app.start_job(JobRequest(profile=found.profile, name=name))
 
 
 async def ask_run_name(app: "WorkbenchApp", name: str) -> str | None:
@@ -87,5 +110,5 @@ async def ask_run_name(app: "WorkbenchApp", name: str) -> str | None:
     if not (app.workspace / name).exists():
         return name
     free = next(f"{name}-{n}" for n in range(2, 10_000) if not (app.workspace / f"{name}-{n}").exists())
-    detail = f"{name} is there already; by that name it goes on, as long as the settings are the same."
-    return await app.push_screen_wait(AskModal("Name of the run", detail, free))
+    detail = tr("{run} is there already; by that name it goes on, as long as the settings are the same.", run=name)
+    return await app.push_screen_wait(AskModal(tr("Name of the run"), detail, free))

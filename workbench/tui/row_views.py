@@ -10,6 +10,7 @@ from workbench.data.conversations import Conversation, to_conversation, to_text
 from workbench.data.preferences import Encoded, Preference, encode_preference, to_preference
 from workbench.data.rows import BadRow, Row
 from workbench.errors import TokenizerError
+from workbench.language import retell, tr, tr_many
 from workbench.tokenizer.chat_template import Message, encode_conversation
 from workbench.tokenizer.tokenizer import Tokenizer
 
@@ -81,7 +82,9 @@ def preview(number: int, row: Row | BadRow, tokenizer: Tokenizer | None) -> RowP
     """The row's line in a list."""
     decoded = problem_of(row)
     if isinstance(decoded, str):
-        return RowPreview(number, f"✗ line {row.line}: {_one_line(decoded)}", bad=True)
+        return RowPreview(
+            number, tr("✗ line {line}: {reason}", line=row.line, reason=_one_line(retell(decoded))), bad=True
+        )
     tokens = None
     if tokenizer is not None and len(_whole_text(decoded)) <= CHARACTERS_SHOWN:
         try:
@@ -108,12 +111,16 @@ def decoded_view(row: Row | BadRow) -> Content:
     if isinstance(content, str):
         return _clipped(content)
     if isinstance(content, Conversation):
-        tools = [f"{len(content.tools)} tools are offered"] if content.tools else []
+        tools = (
+            [tr_many("{count} tool is offered", "{count} tools are offered", len(content.tools))]
+            if content.tools
+            else []
+        )
         return Content("\n\n").join([*map(Content, tools), *map(_turn, content.messages)])
     parts = [*map(_turn, content.prompt)]
     for title, style, messages in (
-        ("✓ chosen", "$success", content.chosen),
-        ("✗ rejected", "$error", content.rejected),
+        (f"✓ {tr('chosen')}", "$success", content.chosen),
+        (f"✗ {tr('rejected')}", "$error", content.rejected),
     ):
         parts += [Content.styled(title, f"bold {style}"), *map(_turn, messages)]
     return Content("\n\n").join(parts)
@@ -122,9 +129,9 @@ def decoded_view(row: Row | BadRow) -> Content:
 def bad_view(row: Row | BadRow, reason: str) -> Content:
     """Where a row is that cannot be used, and why."""
     return Content.assemble(
-        ("✗ this row cannot be used\n\n", "bold $error"),
-        (f"{reason}\n\n", "$error"),
-        (f"{row.file}, line {row.line}", "$foreground 60%"),
+        (f"✗ {tr('this row cannot be used')}\n\n", "bold $error"),
+        (f"{retell(reason)}\n\n", "$error"),
+        (tr("{file}, line {line}", file=row.file, line=row.line), "$foreground 60%"),
     )
 
 
@@ -141,7 +148,7 @@ def token_view(row: Row | BadRow, tokenizer: Tokenizer, sequence_length: int | N
         return _tokens(*encode(decoded, tokenizer), decoded.kind, tokenizer, sequence_length, ids_shown)
     parts: list[Content] = []
     for title, style, (ids, mask) in zip(
-        ("✓ chosen", "✗ rejected"),
+        (f"✓ {tr('chosen')}", f"✗ {tr('rejected')}"),
         ("$success", "$error"),
         encode_preference(tokenizer, decoded.content),
         strict=True,
@@ -165,21 +172,22 @@ def _tokens(
             parts.append(Content.styled(f":{token}", "$foreground 60%"))
         parts.append(Content("\n" if b"\n" in tokenizer.token_bytes(token) else " "))
     if len(ids) > TOKENS_SHOWN:
-        parts.append(Content.styled(f"… {len(ids) - TOKENS_SHOWN:,} more", "$foreground 60%"))
+        parts.append(Content.styled(tr("… {count:,} more", count=len(ids) - TOKENS_SHOWN), "$foreground 60%"))
     return Content("").join(parts)
 
 
 def _legend(ids: list[int], mask: list[bool], limit: int, sequence_length: int | None) -> Content:
     trained, cut = sum(mask[:limit]), max(0, len(ids) - limit)
+    row_of = tr("row of {tokens}", tokens=sequence_length)
     return Content.assemble(
-        (f"{len(ids):,} tokens   ", "bold"),
-        ("trained", f"underline {TINTS[0]}"),
+        (f"{tr('{count} tokens', count=f'{len(ids):,}')}   ", "bold"),
+        (tr("trained"), f"underline {TINTS[0]}"),
         f" {trained:,}   ",
-        ("not trained", "$foreground 60%"),
+        (tr("not trained"), "$foreground 60%"),
         f" {len(ids) - trained - cut:,}   ",
-        ("cut off", "strike $error"),
-        f" {cut:,}{f' (row of {sequence_length})' if limit == (sequence_length or 0) + 1 else ''}   ",
-        ("<control>", "bold italic $warning"),
+        (tr("cut off"), "strike $error"),
+        f" {cut:,}{f' ({row_of})' if limit == (sequence_length or 0) + 1 else ''}   ",
+        (tr("<control>"), "bold italic $warning"),
     )
 
 
@@ -202,7 +210,7 @@ def _turn(message: Message) -> Content:
     parts.append(_clipped(message["content"]))
     for call in message.get("tool_calls") or []:
         parts.append(
-            Content.styled(f"\ncalls {json.dumps(call.get('function', call), ensure_ascii=False)}", "$warning")
+            Content.styled(f"\n{tr('calls')} {json.dumps(call.get('function', call), ensure_ascii=False)}", "$warning")
         )
     return Content("").join(parts)
 
@@ -211,7 +219,8 @@ def _clipped(text: str) -> Content:
     shown = visible(text[:CHARACTERS_SHOWN])
     if len(text) <= CHARACTERS_SHOWN:
         return Content(shown)
-    return Content.assemble(shown, (f"\n… {len(text) - CHARACTERS_SHOWN:,} more characters", "$foreground 60%"))
+    more = tr("… {count:,} more characters", count=len(text) - CHARACTERS_SHOWN)
+    return Content.assemble(shown, (f"\n{more}", "$foreground 60%"))
 
 
 def visible(text: str) -> str:

@@ -1,7 +1,7 @@
 """The fields of a form, made from the settings classes: kind, choices, default, range and help of each key."""
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, reduce
 from typing import Any, Literal
 
 import tomlkit
@@ -9,8 +9,17 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Float, Integer, Item
 
 from workbench.config import Profile
+from workbench.language import mark, tr
 
 Kind = Literal["choice", "switch", "number", "text", "list"]
+Limit = tuple[str, str]
+"""A sentence of the catalogue, and the value in it."""
+LIMITS = {
+    "exclusiveMinimum": mark("above {value}"),
+    "minimum": mark("from {value}"),
+    "exclusiveMaximum": mark("below {value}"),
+    "maximum": mark("to {value}"),
+}
 ABOUT_KEYS = ("description", "measured")
 
 
@@ -21,15 +30,17 @@ class SettingField:
     Args:
         key: its place in its table; two parts where the table has one of its own.
         choices: what may be chosen; default: what holds where it is absent, as text; None where it must be given.
-        range: which values are allowed, for people.
+        help: what it is for, sentences of the catalogue; range: which values are allowed.
+        own_default: what holds without it once its table is there, where without it the table is not.
     """
 
     key: tuple[str, ...]
     kind: Kind
-    help: str
+    help: tuple[str, ...]
     default: str | None
-    range: str = ""
+    range: tuple[Limit, ...] = ()
     choices: tuple[str, ...] = ()
+    own_default: str = ""
 
     @property
     def label(self) -> str:
@@ -39,10 +50,16 @@ class SettingField:
     @property
     def explanation(self) -> str:
         """What it is for, what it takes and what holds without it."""
-        default = f"Default {self.default}." if self.default else ""
-        limits = f"{self.range[:1].upper()}{self.range[1:]}." if self.range and self.kind == "number" else ""
-        form = "A text, or a TOML list." if self.kind == "list" else ""
-        return " ".join(filter(None, [self.help, limits, form, default]))
+        told = [tr(each) for each in self.help]
+        if self.own_default:
+            told.append(tr("By itself {value}.", value=self.own_default))
+        if self.range and self.kind == "number":
+            told.append(_sentence(self.range))
+        if self.kind == "list":
+            told.append(tr("A text, or a TOML list."))
+        if self.default:
+            told.append(tr("Default {value}.", value=self.default))
+        return reduce(lambda text, more: tr("{text} {more}", text=text, more=more), told, "").strip()
 
     def show(self, value: Any) -> str:
         """A value of the profile as the field shows it."""
@@ -119,9 +136,7 @@ def fields_shown(schema: str, kind: object) -> tuple[SettingField, ...]:
 
 def _of_a_choice(field: SettingField, table: dict[str, Any]) -> SettingField:
     """A field of a table that may be absent as a whole: nothing holds before one of its fields is given."""
-    about = " ".join(str(table.get("description", "")).split())
-    told = f"{field.help} {about} By itself {field.default}." if field.default else f"{field.help} {about}"
-    return replace(field, default="", help=told)
+    return replace(field, default="", own_default=field.default or "", help=(*field.help, *_about(table)))
 
 
 def _field(key: tuple[str, ...], described: dict[str, Any], required: bool) -> SettingField:
@@ -138,15 +153,24 @@ def _field(key: tuple[str, ...], described: dict[str, Any], required: bool) -> S
     elif words:
         kind = "choice"
         words += ["true", "false"] if "boolean" in types else []
-    help_text = " ".join(described.get("description", "").split())
-    field = SettingField(key, kind, help_text, None, _range(variants, words), tuple(words) if kind == "choice" else ())
-    default = None if required else field.show(described.get("default"))
-    return SettingField(key, kind, help_text, default, field.range, field.choices)
+    choices = tuple(words) if kind == "choice" else ()
+    field = SettingField(key, kind, _about(described), None, _range(variants, words), choices)
+    return field if required else replace(field, default=field.show(described.get("default")))
 
 
-def _range(variants: list[dict[str, Any]], words: list[str]) -> str:
-    """The limits in words: `above 0, below 1, or auto`."""
-    names = {"exclusiveMinimum": "above", "minimum": "from", "exclusiveMaximum": "below", "maximum": "to"}
-    limits = [f"{word} {each[limit]:g}" for each in variants for limit, word in names.items() if limit in each]
-    whole = ["whole number"] if any(each.get("type") == "integer" for each in variants) else []
-    return ", ".join([*whole, *limits, *(f"or {word}" for word in words)])
+def _about(described: dict[str, Any]) -> tuple[str, ...]:
+    """What the settings class says of a field, in one line."""
+    text = " ".join(str(described.get("description", "")).split())
+    return (text,) if text else ()
+
+
+def _range(variants: list[dict[str, Any]], words: list[str]) -> tuple[Limit, ...]:
+    """The limits as sentences of the catalogue: `above 0`, `below 1`, `or auto`."""
+    whole = [(mark("whole number"), "")] if any(each.get("type") == "integer" for each in variants) else []
+    limits = [(word, f"{each[limit]:g}") for each in variants for limit, word in LIMITS.items() if limit in each]
+    return (*whole, *limits, *((mark("or {value}"), word) for word in words))
+
+
+def _sentence(limits: tuple[Limit, ...]) -> str:
+    told = tr(", ").join(tr(words, value=value) for words, value in limits)
+    return tr("{limits}.", limits=f"{told[:1].upper()}{told[1:]}")

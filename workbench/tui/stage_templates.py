@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
+from workbench.language import mark, tr
 from workbench.tui.modals.choice import ChoiceModal
+from workbench.tui.modals.confirm import ConfirmModal
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
@@ -17,7 +20,7 @@ class StageTemplate:
     """A stage to begin with.
 
     Args:
-        title: what people call it; about: what it does, in a line.
+        title: what people call it; about: what it does, in a line. Both are shown by `tr`.
         name: of the stage, where it is free.
         settings: its first settings; a table within is one of the stage's own tables.
     """
@@ -32,20 +35,20 @@ _PAIRS = {"kind": "dpo", "data": "bundled:preferences.jsonl", "validation_fracti
 
 TEMPLATES = (
     StageTemplate(
-        "Pretraining",
-        "learn from text, every token of it",
+        mark("Pretraining"),
+        mark("learn from text, every token of it"),
         "pretrain",
         {"kind": "pretrain", "data": "bundled:pretrain.jsonl", "steps": 200},
     ),
     StageTemplate(
-        "Fine-tuning (SFT)",
-        "learn to answer from conversations",
+        mark("Fine-tuning (SFT)"),
+        mark("learn to answer from conversations"),
         "sft",
         {"kind": "sft", "data": "bundled:sft.jsonl", "steps": 200},
     ),
     StageTemplate(
-        "Fine-tuning by LoRA",
-        "likewise, by small matrices beside weights that stand still",
+        mark("Fine-tuning by LoRA"),
+        mark("likewise, by small matrices beside weights that stand still"),
         "lora",
         {
             "kind": "sft",
@@ -56,14 +59,14 @@ TEMPLATES = (
         },
     ),
     StageTemplate(
-        "Preferences (DPO)",
-        "of two answers make the better one likelier",
+        mark("Preferences (DPO)"),
+        mark("of two answers make the better one likelier"),
         "dpo",
         {**_PAIRS, "steps": 100, "learning_rate": 2e-5, "dpo": {"loss": "sigmoid", "beta": 0.1}},
     ),
     StageTemplate(
-        "Preferences by LoRA",
-        "likewise, by small matrices; the model is its own reference",
+        mark("Preferences by LoRA"),
+        mark("likewise, by small matrices; the model is its own reference"),
         "dpo-lora",
         {
             **_PAIRS,
@@ -84,11 +87,19 @@ def usual_template(kinds: list[str]) -> StageTemplate:
 
 async def ask_stage(app: "WorkbenchApp", draft: "ProfileDraft") -> StageTemplate | None:
     """Let the person choose what the new stage is; None where they do not want one."""
-    width = max(len(template.title) for template in TEMPLATES)
+    width = max(cell_len(tr(template.title)) for template in TEMPLATES)
     lines = [
-        Content.assemble((template.title.ljust(width + 2), "bold"), (template.about, "$foreground 60%"))
+        Content.assemble(
+            (set_cell_size(tr(template.title), width + 2), "bold"), (tr(template.about), "$foreground 60%")
+        )
         for template in TEMPLATES
     ]
     at = TEMPLATES.index(usual_template(draft.stage_kinds()))
-    chosen = await app.push_screen_wait(ChoiceModal("Add a stage", lines, at))
+    chosen = await app.push_screen_wait(ChoiceModal(tr("Add a stage"), lines, at))
     return None if chosen is None else TEMPLATES[chosen]
+
+
+async def may_remove(app: "WorkbenchApp", stage: str) -> bool:
+    """Whether the person wants to lose a stage."""
+    question = tr("Remove the stage {stage}?", stage=stage)
+    return await app.push_screen_wait(ConfirmModal(question, tr("ctrl+z brings it back."), yes=tr("Remove")))

@@ -11,7 +11,8 @@ from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
 from workbench.errors import WorkbenchError
-from workbench.narration import figure, run_figure
+from workbench.language import mark, retell, tr
+from workbench.narration import figure, measure_name, run_figure
 from workbench.runs.compare import Axis, Comparison, Side, compare, parse_side
 from workbench.runs.store import RunDirectory, list_runs
 from workbench.tui.actions import bindings
@@ -28,20 +29,22 @@ from workbench.tui.widgets.comparison_panes import (
 from workbench.tui.widgets.line_chart import LineChart, Shown
 from workbench.tui.widgets.list_view import KeyList
 from workbench.tui.widgets.text_pane import TextPane
+from workbench.tui.words import say
 
 logger = logging.getLogger(__name__)
 
 AXES: tuple[Axis, ...] = ("step", "tokens", "seconds")
 SMOOTHINGS = (0.0, 0.6, 0.9)
 PAGES = ("scores", "settings", "answers")
-HINT = "Mark two sides with space: runs, stages of a run, or checkpoints (a adds one by name)."
+PAGE_NAMES = {"scores": mark("Scores"), "settings": mark("What differs"), "answers": mark("Answers")}
+HINT = mark("Mark two sides with space: runs, stages of a run, or checkpoints (a adds one by name).")
 
 
 class CompareScreen(WorkbenchScreen):
     """What differs between runs, and what came of it."""
 
     MODE = SCOPE = "compare"
-    ABOUT = (
+    ABOUT = mark(
         "Runs, stages and checkpoints side by side: their curves along steps, tokens or time, the settings that "
         "differ, the last figures, and what each said to the same prompts."
     )
@@ -62,16 +65,15 @@ class CompareScreen(WorkbenchScreen):
         """Sides at the left, curves over a page of text at the right."""
         with Horizontal(id="columns"):
             sides = KeyList(id="sides", classes="pane")
-            sides.border_title = "Sides"
-            sides.border_subtitle = "space marks"
+            say(sides, border_title="Sides", border_subtitle="space marks")
             yield sides
             with Vertical(id="main"):
-                yield LineChart("loss", id="curves")
-                yield TextPane("Scores", id="page")
+                yield LineChart(mark("loss"), id="curves")
+                yield TextPane(mark("Scores"), id="page")
 
     def on_mount(self) -> None:
         """Say how it works."""
-        self.query_one(TextPane).show(HINT)
+        self.query_one(TextPane).show(tr(HINT))
 
     def on_screen_resume(self) -> None:
         """There may be new runs, and new steps."""
@@ -140,14 +142,14 @@ class CompareScreen(WorkbenchScreen):
     @work
     async def action_add(self) -> None:
         """Add a side by what it is called."""
-        detail = "RUN, RUN:STAGE, or RUN:STAGE@STEP for what it was at a step."
-        text = await self.workbench.push_screen_wait(AskModal("A side to compare", detail))
+        detail = tr("RUN, RUN:STAGE, or RUN:STAGE@STEP for what it was at a step.")
+        text = await self.workbench.push_screen_wait(AskModal(tr("A side to compare"), detail))
         if text is None:
             return
         try:
             side = parse_side(self.workbench.workspace, text)
         except WorkbenchError as error:
-            self.notify(str(error), severity="error", markup=False, timeout=8)
+            self.notify(retell(str(error)), severity="error", markup=False, timeout=8)
             return
         same = [each for each in self.sides if _place(each) == _place(side)]
         side = same[0] if same else side
@@ -175,7 +177,7 @@ class CompareScreen(WorkbenchScreen):
         if self.query_one_optional(TextPane) is None:
             return
         if problem:
-            self.workbench.show_error("These cannot be compared", problem)
+            self.workbench.show_error(tr("These cannot be compared"), problem)
         metrics = comparison.metrics() if comparison is not None else []
         if self.metric not in metrics:
             self.metric = "val_loss" if "val_loss" in metrics else metrics[0] if metrics else ""
@@ -185,7 +187,9 @@ class CompareScreen(WorkbenchScreen):
 
     def _draw_curves(self) -> None:
         chart, comparison = self.query_one(LineChart), self.comparison
-        chart.heading = f"{self.metric.replace('_', ' ') or 'loss'} by {self.along}"
+        chart.heading = tr(
+            "{metric} by {axis}", metric=measure_name(self.metric or "loss"), axis=measure_name(self.along)
+        )
         shown = []
         for index, side in enumerate(comparison.sides if comparison is not None else ()):
             assert comparison is not None
@@ -199,15 +203,21 @@ class CompareScreen(WorkbenchScreen):
 
     def _draw_page(self) -> None:
         pane, comparison = self.query_one(TextPane), self.comparison
-        pane.border_title = {"scores": "Scores", "settings": "What differs", "answers": "Answers"}[self._page]
-        pane.border_subtitle = f"{PAGES.index(self._page) + 1}/{len(PAGES)}  n next"
+        pane.border_title = tr(PAGE_NAMES[self._page])
+        pane.border_subtitle = f"{PAGES.index(self._page) + 1}/{len(PAGES)}  {tr('n next')}"
         if comparison is None:
-            pane.show(HINT)
+            pane.show(tr(HINT))
         elif self._page == "scores":
             pane.show(score_table(comparison))
         else:
             pane.show(difference_table(comparison) if self._page == "settings" else answer_table(comparison))
         pane.scroll_home(animate=False)
+
+    def speak_again(self) -> None:
+        """Draw curves and page in the new language."""
+        super().speak_again()
+        self._draw_curves()
+        self._draw_page()
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -266,7 +276,7 @@ class CompareScreen(WorkbenchScreen):
         """Copy scores and settings as Markdown."""
         if self.comparison is not None:
             self.app.copy_to_clipboard(as_markdown(self.comparison))
-            self.notify("Copied as Markdown", timeout=2)
+            self.notify(tr("Copied as Markdown"), timeout=2)
 
 
 def as_markdown(comparison: Comparison) -> str:

@@ -12,6 +12,7 @@ from textual.worker import get_current_worker
 
 from workbench.data.lint import Finding, lint
 from workbench.errors import WorkbenchError
+from workbench.language import mark, retell, tr, tr_many
 from workbench.narration import count, size
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.tui.actions import bindings
@@ -33,6 +34,7 @@ from workbench.tui.widgets.source_list import SourceList
 logger = logging.getLogger(__name__)
 
 VIEWS = ("turns", "tokens", "raw")
+VIEW_NAMES = {"turns": mark("turns"), "tokens": mark("tokens"), "raw": mark("raw")}
 SIGNS = {"error": ("✗", "$error"), "warning": ("!", "$warning"), "note": ("·", "$primary")}
 
 
@@ -40,7 +42,7 @@ class DataScreen(WorkbenchScreen):
     """Files, rows, one row closely, figures."""
 
     MODE = SCOPE = "data"
-    ABOUT = (
+    ABOUT = mark(
         "Look at data as the model will see it. The token view shows what is trained: underlined tokens carry loss, "
         "plain ones are context only, struck ones do not fit into a row; control tokens are slanted."
     )
@@ -65,7 +67,7 @@ class DataScreen(WorkbenchScreen):
         with Horizontal(id="columns"):
             with Vertical(id="left"):
                 yield SourceList()
-                yield Figures("Statistics", id="statistics")
+                yield Figures(mark("Statistics"), id="statistics")
             with Vertical(id="right"):
                 yield RowsPane(id="rows")
                 with Horizontal(id="lower"):
@@ -116,8 +118,8 @@ class DataScreen(WorkbenchScreen):
     @work(exclusive=True, group="ask")
     async def action_add_source(self) -> None:
         """Ask for a file or folder."""
-        detail = "jsonl, json, txt, csv, parquet; of a folder all such files are listed."
-        answer = await self.workbench.push_screen_wait(AskModal("Path of a file or folder", detail))
+        detail = tr("jsonl, json, txt, csv, parquet; of a folder all such files are listed.")
+        answer = await self.workbench.push_screen_wait(AskModal(tr("Path of a file or folder"), detail))
         if answer is not None:
             self._add(Path(answer).expanduser())
 
@@ -136,11 +138,16 @@ class DataScreen(WorkbenchScreen):
         """Say what a folder holds, and look at its first file."""
         files = data_files_of(folder)
         if files:
-            number = f"{len(files):,} file{'' if len(files) == 1 else 's'}"
-            self.notify(f"{number} of {folder.name} in the list of sources (f9)", markup=False)
+            told = tr_many(
+                "{count} file of {folder} in the list of sources (f9)",
+                "{count:,} files of {folder} in the list of sources (f9)",
+                len(files),
+                folder=folder.name,
+            )
+            self.notify(told, markup=False)
             self._open(files[0])
         else:
-            self.notify(f"{folder.name} holds no data files", severity="warning", markup=False)
+            self.notify(tr("{folder} holds no data files", folder=folder.name), severity="warning", markup=False)
 
     def action_rescan(self) -> None:
         """Look for files anew, and read the current one again."""
@@ -151,8 +158,8 @@ class DataScreen(WorkbenchScreen):
 
     def _open(self, path: Path) -> None:
         self._wanted, self.survey, self._findings, self._finding_at = path, None, [], 0
-        self.query_one(LengthPane).show([Figure("", "looking…")])
-        self.query_one(RowDetail).show("Row", Content(""))
+        self.query_one(LengthPane).show([Figure("", tr("looking…"))])
+        self.query_one(RowDetail).show(tr("Row"), Content(""))
         sources = self.query_one(SourceList)
         if sources.sources:
             sources.show(sources.sources, path)
@@ -185,7 +192,7 @@ class DataScreen(WorkbenchScreen):
         """Count what is known by now."""
         if self.query_one(RowsPane).has_class("-broken"):
             self.query_one(LengthPane).show_lengths((), None)
-            self.query_one(RowDetail).show("Row", Content(""))
+            self.query_one(RowDetail).show(tr("Row"), Content(""))
         self._show_statistics()
 
     # --- tokenizers -------------------------------------------------------------------------------------------------
@@ -208,7 +215,7 @@ class DataScreen(WorkbenchScreen):
         try:
             tokenizer = Tokenizer.load(choice.path)
         except WorkbenchError as error:
-            self.app.call_later(partial(self.notify, str(error), severity="error", markup=False))
+            self.app.call_later(partial(self.notify, retell(str(error)), severity="error", markup=False))
             return
         if not get_current_worker().is_cancelled:
             self.app.call_later(self._loaded, choice, tokenizer)
@@ -228,23 +235,23 @@ class DataScreen(WorkbenchScreen):
         """Choose among the tokenizers of the runs."""
         choices = find_tokenizers(self.workbench.workspace)
         if not choices:
-            self.notify("No run has a tokenizer yet; start one from Home.")
+            self.notify(tr("No run has a tokenizer yet; start one from Home."))
             return
         lines = [Content.assemble((each.run, "bold"), (f"   {each.path}", "$foreground 60%")) for each in choices]
         at = next((n for n, each in enumerate(choices) if each == self.choice), 0)
-        number = await self.workbench.push_screen_wait(ChoiceModal("Tokenizer of which run?", lines, at))
+        number = await self.workbench.push_screen_wait(ChoiceModal(tr("Tokenizer of which run?"), lines, at))
         if number is not None:
             self.run_worker(partial(self._load, choices[number]), thread=True, group="tokenizer", exit_on_error=False)
 
     @work(exclusive=True, group="ask")
     async def action_row_length(self) -> None:
         """Ask how many tokens a row takes."""
-        detail = "Conversations are cut there; the tokenizer's run says how long its rows are."
-        given = await self.workbench.push_screen_wait(AskModal("Tokens of a row", detail, str(self.limit or 256)))
+        detail = tr("Conversations are cut there; the tokenizer's run says how long its rows are.")
+        given = await self.workbench.push_screen_wait(AskModal(tr("Tokens of a row"), detail, str(self.limit or 256)))
         if given is None:
             return
         if not given.isdecimal() or int(given) < 2:
-            self.notify(f"{given} is not a number of tokens", severity="error", markup=False)
+            self.notify(tr("{given} is not a number of tokens", given=given), severity="error", markup=False)
             return
         self.row_length = int(given)
         self._show_row(self.query_one(RowList).cursor)
@@ -269,21 +276,23 @@ class DataScreen(WorkbenchScreen):
             elif view == "turns":
                 content = decoded_view(row)
             elif self.tokenizer is None:
-                content = Content("No run has a tokenizer yet: start one from Home, or choose one with T.")
+                content = Content(tr("No run has a tokenizer yet: start one from Home, or choose one with T."))
             else:
                 content = token_view(row, self.tokenizer, self.limit, ids_shown)
         except (WorkbenchError, OSError, IndexError) as error:
-            content = Content.styled(f"✗ {error}", "$error")
+            content = Content.styled(f"✗ {retell(str(error))}", "$error")
             row = None
         if not get_current_worker().is_cancelled:
-            line = f"  line {row.line:,}" if row is not None else ""
-            self.app.call_later(self._show_view, file, f"Row {number:,}{line}  {view}", content)
+            line = f"  {tr('line {line:,}', line=row.line)}" if row is not None else ""
+            title = f"{tr('Row {number:,}', number=number)}{line}  {tr(VIEW_NAMES[view])}"
+            self.app.call_later(self._show_view, file, title, content)
 
     def _show_view(self, file: DataFile, title: str, content: Content) -> None:
         detail = self.query_one_optional(RowDetail)
         if detail is not None and file is self.file:
             detail.show(title, content)
-            detail.border_subtitle = "t view   i ids   y copy" if self.view == "tokens" else "t view   y copy"
+            keys = tr("t view   i ids   y copy") if self.view == "tokens" else tr("t view   y copy")
+            detail.border_subtitle = keys
 
     def _show_lengths(self) -> None:
         lengths = self.survey.lengths if self.survey is not None else ()
@@ -294,22 +303,30 @@ class DataScreen(WorkbenchScreen):
     def _show_statistics(self) -> None:
         file, survey = self.file, self.survey
         if file is None:
-            self.query_one("#statistics", Figures).show([Figure("", "nothing to count")])
+            self.query_one("#statistics", Figures).show([Figure("", tr("nothing to count"))])
             return
         figures = [
-            Figure("rows", f"{file.rows_known:,}", note="" if file.complete else "so far"),
-            Figure("bytes", size(file.size_bytes), note=file.reader.format),
+            Figure(tr("rows"), f"{file.rows_known:,}", note="" if file.complete else tr("so far")),
+            Figure(tr("bytes"), size(file.size_bytes), note=file.reader.format),
         ]
         if survey is not None:
-            of_rows = "" if survey.complete else f"of first {count(survey.rows)}"
-            figures.append(Figure("bad rows", f"{survey.bad:,}{' ✗' if survey.bad else ' ✓'}", note=of_rows))
+            of_rows = "" if survey.complete else tr("of first {count}", count=count(survey.rows))
+            figures.append(Figure(tr("bad rows"), f"{survey.bad:,}{' ✗' if survey.bad else ' ✓'}", note=of_rows))
         if survey is not None and survey.lengths:
             mean = sum(survey.lengths) / len(survey.lengths)
-            figures.append(Figure("mean", f"{mean:.0f} tokens"))
-            figures.append(Figure("tokens", f"~{count(mean * file.rows_known)}"))
-        figures.append(Figure("tokenizer", self.choice.run if self.choice is not None else "none yet"))
-        figures.append(Figure("row of", f"{self.limit:,} tokens" if self.limit else "-"))
+            figures.append(Figure(tr("mean"), tr("{count} tokens", count=f"{mean:.0f}")))
+            figures.append(Figure(tr("tokens"), f"~{count(mean * file.rows_known)}"))
+        figures.append(Figure(tr("tokenizer"), self.choice.run if self.choice is not None else tr("none yet")))
+        figures.append(Figure(tr("row of"), tr("{count} tokens", count=f"{self.limit:,}") if self.limit else "-"))
         self.query_one("#statistics", Figures).show(figures)
+
+    def speak_again(self) -> None:
+        """Draw statistics, lengths and the row in the new language."""
+        super().speak_again()
+        self._show_lengths()
+        self._show_statistics()
+        self._show_row(self.query_one(RowList).cursor)
+        self.query_one(RowsPane).show_place()
 
     # --- actions ----------------------------------------------------------------------------------------------------
 
@@ -356,18 +373,18 @@ class DataScreen(WorkbenchScreen):
     async def action_go_to_row(self) -> None:
         """Ask for a row's number."""
         rows = self.query_one(RowList)
-        detail = f"0 to {max(0, rows.total - 1):,}, as the list counts them."
-        answer = await self.workbench.push_screen_wait(AskModal("Go to row", detail))
+        detail = tr("0 to {last:,}, as the list counts them.", last=max(0, rows.total - 1))
+        answer = await self.workbench.push_screen_wait(AskModal(tr("Go to row"), detail))
         number = (answer or "").replace(",", "").replace("_", "")
         if number.isdecimal():
             rows.go_to(int(number))
         elif answer is not None:
-            self.notify(f"{answer} is not a row's number", severity="error", markup=False)
+            self.notify(tr("{answer} is not a row's number", answer=answer), severity="error", markup=False)
 
     def action_copy(self) -> None:
         """Copy the row as it is shown."""
         self.app.copy_to_clipboard(self.query_one(RowDetail).shown.plain)
-        self.notify("Copied", timeout=2)
+        self.notify(tr("Copied"), timeout=2)
 
     # --- findings ---------------------------------------------------------------------------------------------------
 
@@ -376,7 +393,7 @@ class DataScreen(WorkbenchScreen):
         if self._findings:
             self._show_findings()
         elif self.file is not None:
-            self.notify("Looking through the file…", timeout=3)
+            self.notify(tr("Looking through the file…"), timeout=3)
             self._lint(self.file)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="lint")
@@ -392,7 +409,7 @@ class DataScreen(WorkbenchScreen):
                 should_stop=lambda: worker.is_cancelled,
             )
         except (WorkbenchError, OSError) as error:
-            self.app.call_later(self.workbench.show_error, "This file cannot be looked through", str(error))
+            self.app.call_later(self.workbench.show_error, tr("This file cannot be looked through"), retell(str(error)))
             return
         if not worker.is_cancelled:
             self.app.call_later(self._linted, file, found)
@@ -404,14 +421,14 @@ class DataScreen(WorkbenchScreen):
         if found:
             self._show_findings()
         else:
-            self.notify(f"Nothing suspicious in {file.path.name}", markup=False)
+            self.notify(tr("Nothing suspicious in {file}", file=file.path.name), markup=False)
 
     @work(exclusive=True, group="ask")
     async def _show_findings(self) -> None:
         width = room_in_box(96, self.app.size.width)
         lines = [_finding_line(finding, width) for finding in self._findings]
-        title = f"{len(lines):,} findings"
-        number = await self.workbench.push_screen_wait(ChoiceModal(title, lines, self._finding_at, "f again"))
+        title = tr_many("{count} finding", "{count:,} findings", len(lines))
+        number = await self.workbench.push_screen_wait(ChoiceModal(title, lines, self._finding_at, tr("f again")))
         if number is not None:
             self._finding_at = number
             self.query_one(RowsPane).go_to_line(self._findings[number].line)
@@ -419,5 +436,7 @@ class DataScreen(WorkbenchScreen):
 
 def _finding_line(finding: Finding, width: int) -> Content:
     sign, colour = SIGNS[finding.severity]
-    head = Content.assemble((f"{sign} ", f"bold {colour}"), (f"line {finding.line:>7,}  ", "$foreground 60%"))
-    return hanging(head, finding.message, width)
+    head = Content.assemble(
+        (f"{sign} ", f"bold {colour}"), (f"{tr('line {line:>7,}', line=finding.line)}  ", "$foreground 60%")
+    )
+    return hanging(head, retell(finding.message), width)

@@ -11,34 +11,36 @@ from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from workbench.errors import WorkbenchError
+from workbench.language import mark, retell, tr
 from workbench.tui.actions import bindings
 from workbench.tui.inspected import Inspected, open_model
 from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.widgets.inspection_views import MEAN, draw
-from workbench.tui.widgets.model_list import ModelChoice, find_models, models_of
+from workbench.tui.widgets.model_list import LIVE, ModelChoice, find_models, models_of
 from workbench.tui.widgets.text_pane import TextPane
+from workbench.tui.words import say
 
 logger = logging.getLogger(__name__)
 
 VIEWS = {
-    "tokens": "Tokens",
-    "next": "Next token",
-    "attention": "Attention",
-    "lens": "Logit lens",
-    "experts": "Experts",
-    "norms": "Norms",
-    "weights": "Weights",
+    "tokens": mark("Tokens"),
+    "next": mark("Next token"),
+    "attention": mark("Attention"),
+    "lens": mark("Logit lens"),
+    "experts": mark("Experts"),
+    "norms": mark("Norms"),
+    "weights": mark("Weights"),
 }
 FIRST_TEXT = "Once upon a time there was a dragon who was afraid of fire."
-NO_MODEL = "No model yet.\n\nStart one on Home (1): its first checkpoint can be looked into."
+NO_MODEL = mark("No model yet.\n\nStart one on Home (1): its first checkpoint can be looked into.")
 
 
 class InspectScreen(WorkbenchScreen):
     """Tokens, expectations, attention, layers and weights of one model."""
 
     MODE = SCOPE = "inspect"
-    ABOUT = (
+    ABOUT = mark(
         "Look into a model that reads your text: its tokens and how they were merged, what it expects next, where it "
         "looks, what each layer would say, how large activations, gradients and weights are."
     )
@@ -57,10 +59,9 @@ class InspectScreen(WorkbenchScreen):
     def compose_panes(self) -> ComposeResult:
         """The text over one view."""
         text = Input(FIRST_TEXT, id="text", compact=True, select_on_focus=False, classes="pane")
-        text.border_title = "Text"
-        text.border_subtitle = "e write   enter look"
+        say(text, border_title="Text", border_subtitle="e write   enter look")
         yield text
-        yield TextPane("Tokens", id="view")
+        yield TextPane(mark("Tokens"), id="view")
 
     def on_screen_resume(self) -> None:
         """Begin with the latest model."""
@@ -77,7 +78,7 @@ class InspectScreen(WorkbenchScreen):
         if choices:
             self._choose(choices[0])
         else:
-            self.notify(f"{path.name} has no model yet", severity="warning", markup=False)
+            self.notify(tr("{run} has no model yet", run=path.name), severity="warning", markup=False)
 
     # --- models -----------------------------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class InspectScreen(WorkbenchScreen):
         if choices:
             self._choose(choices[0])
         else:
-            self.query_one(TextPane).show(NO_MODEL)
+            self.query_one(TextPane).show(tr(NO_MODEL))
 
     @work(exclusive=True, group="choosing")
     async def action_models(self) -> None:
@@ -101,19 +102,19 @@ class InspectScreen(WorkbenchScreen):
         choices = find_models(self.workbench.workspace)
         active = self.workbench.bridge.active
         if active is not None and not active.finished:
-            choices = [ModelChoice(active.state.name, "in training, as it is now", None), *choices]
+            choices = [ModelChoice(active.state.name, tr(LIVE), None), *choices]
         if not choices:
-            self.notify(NO_MODEL, severity="warning")
+            self.notify(tr(NO_MODEL), severity="warning")
             return
         lines = [Content.assemble((each.run, "bold"), f"  {each.what}") for each in choices]
         at = choices.index(self._wanted) if self._wanted in choices else 0
-        chosen = await self.workbench.push_screen_wait(ChoiceModal("Look into", lines, at))
+        chosen = await self.workbench.push_screen_wait(ChoiceModal(tr("Look into"), lines, at))
         if chosen is not None:
             self._choose(choices[chosen])
 
     def _choose(self, choice: ModelChoice) -> None:
         self._wanted = choice
-        self.query_one(TextPane).show(f"Loading {choice.label}…")
+        self.query_one(TextPane).show(tr("Loading {model}…", model=choice.label))
         self._load(choice)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="load")
@@ -135,13 +136,13 @@ class InspectScreen(WorkbenchScreen):
         active = self.workbench.bridge.active
         job: Any = active.job if active is not None else None
         if job is None:
-            raise WorkbenchError("inspect", "no run is in training", "choose another model (f9)")
+            raise WorkbenchError(tr("Inspect"), tr("no run is in training"), tr("choose another model (f9)"))
         session = job.chat_session()
         return Inspected(choice.label, session.model, session.tokenizer)
 
     def _not_loaded(self, choice: ModelChoice, problem: str) -> None:
         if self._wanted == choice and self.query_one_optional(TextPane) is not None:
-            self.query_one(TextPane).show(f"{choice.label} could not be opened.\n\n{problem}")
+            self.query_one(TextPane).show(_not_opened(choice.label, problem))
             self._wanted = None
 
     def _loaded(self, choice: ModelChoice, loaded: Inspected) -> None:
@@ -169,15 +170,16 @@ class InspectScreen(WorkbenchScreen):
         inspected, pane = self.inspected, self.query_one_optional(TextPane)
         if pane is None:  # it is being torn down
             return
-        names = " ".join(f"\\[{name}]" if key == self.view else name for key, name in VIEWS.items())
-        pane.border_title = names if self.size.width >= 100 else VIEWS[self.view]
+        names = " ".join(f"\\[{tr(name)}]" if key == self.view else tr(name) for key, name in VIEWS.items())
+        pane.border_title = names if self.size.width >= 100 else tr(VIEWS[self.view])
         if inspected is None:
             return
         name = inspected.name.replace("[", r"\[")
-        pane.border_subtitle = f"{name}   {len(inspected.ids)} tokens   f2 next view"
+        tokens = tr("{count} tokens", count=len(inspected.ids))
+        pane.border_subtitle = f"{name}   {tokens}   {tr('f2 next view')}"
         found = inspected.known(self.view)
         if found is None:
-            pane.show("Computing…")
+            pane.show(tr("Computing…"))
             self._compute(inspected, self.view)
             return
         width = max(20, pane.content_size.width)
@@ -189,7 +191,7 @@ class InspectScreen(WorkbenchScreen):
         try:
             inspected.compute(view)
         except WorkbenchError as error:
-            problem = str(error)
+            problem = retell(str(error))
         except Exception as error:  # out of memory, say
             logger.exception("%s could not be computed", view)
             problem = f"{type(error).__name__}: {error}"
@@ -208,6 +210,13 @@ class InspectScreen(WorkbenchScreen):
         """What is drawn depends on the width."""
         if self.is_mounted and self.query_one_optional(TextPane) is not None:
             self.call_after_refresh(self._show_view)
+
+    def speak_again(self) -> None:
+        """Draw the view in the new language."""
+        super().speak_again()
+        if self.inspected is None and self._wanted is None:
+            self._find_first()
+        self._show_view()
 
     # --- actions ----------------------------------------------------------------------------------------------------
 
@@ -261,7 +270,11 @@ class InspectScreen(WorkbenchScreen):
         console = Console(width=200, color_system=None, record=True, file=open_nowhere())
         console.print(draw(self.view, self.inspected, found, self.token, self.at_layer, self.at_head, 200))
         self.app.copy_to_clipboard(console.export_text())
-        self.notify("Copied", timeout=2)
+        self.notify(tr("Copied"), timeout=2)
+
+
+def _not_opened(model: str, problem: str) -> str:
+    return tr("{model} could not be opened.\n\n{problem}", model=model, problem=retell(problem))
 
 
 def open_nowhere() -> Any:

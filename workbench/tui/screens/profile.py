@@ -13,23 +13,23 @@ from textual.worker import get_current_worker
 
 from workbench.config import Profile
 from workbench.errors import WorkbenchError
+from workbench.language import mark, retell, tr, tr_many
 from workbench.profile import list_profiles
 from workbench.tui.actions import bindings
-from workbench.tui.bridge import JobRequest
-from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.diff import DiffModal
 from workbench.tui.modals.profiles import ProfilesModal, profile_files
-from workbench.tui.profile_draft import Location, ProfileDraft, Section
+from workbench.tui.profile_draft import Location, ProfileDraft, Section, found_again
 from workbench.tui.profile_examination import Examination, Problem, examine, values_at
-from workbench.tui.profile_saving import ask_run_name, keys_arrived, save_draft
+from workbench.tui.profile_saving import keys_arrived, may_leave, run_draft, save_draft
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.setting_fields import SettingField, fields_shown
-from workbench.tui.stage_templates import ask_stage
+from workbench.tui.stage_templates import ask_stage, may_remove
 from workbench.tui.widgets.estimate_pane import EstimatePane
 from workbench.tui.widgets.problem_list import ProblemList
 from workbench.tui.widgets.section_list import SectionEntry, SectionList
 from workbench.tui.widgets.settings_form import FieldRow, SettingsForm
 from workbench.tui.widgets.toml_editor import TomlEditor
+from workbench.tui.wrapping import Prose
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class ProfileScreen(WorkbenchScreen):
     """Parts, form, text, checks, estimate: all of one draft."""
 
     MODE = SCOPE = "profile"
-    ABOUT = (
+    ABOUT = mark(
         "One file holds a whole run: tokenizer, model, stages, evaluation. Form and TOML edit the same text, comments "
         "are kept, and every value is checked while you type. What comes with the workbench is saved as a copy."
     )
@@ -66,7 +66,7 @@ class ProfileScreen(WorkbenchScreen):
             yield SectionList(id="sections")
             with Vertical(id="fields", classes="pane"):
                 yield SettingsForm()
-                yield Static(id="help", markup=False)
+                yield Prose(id="help")
             yield TomlEditor(id="toml")
             yield EstimatePane(id="estimate")
             yield ProblemList(id="checks")
@@ -84,7 +84,8 @@ class ProfileScreen(WorkbenchScreen):
 
     def unsaved(self) -> str:
         """Edits that no file holds yet."""
-        return f"{self.draft.name} has unsaved edits" if self.draft is not None and self.draft.edited else ""
+        edited = self.draft is not None and self.draft.edited
+        return tr("{profile} has unsaved edits", profile=self.draft.name) if self.draft and edited else ""
 
     # --- opening and saving -----------------------------------------------------------------------------------------
 
@@ -97,17 +98,14 @@ class ProfileScreen(WorkbenchScreen):
 
     @work(exclusive=True, group="exchange")
     async def _exchange(self, name_or_path: str) -> None:
-        if self.unsaved() and not await self.workbench.push_screen_wait(
-            ConfirmModal(f"Leave the edits of {self.draft.name}?" if self.draft else "", yes="Leave them", no="Stay")
-        ):
-            return
-        await self._open(name_or_path)
+        if not self.unsaved() or await may_leave(self.workbench, self.draft):
+            await self._open(name_or_path)
 
     async def _open(self, name_or_path: str) -> None:
         try:
             draft = ProfileDraft.read(name_or_path)
         except (WorkbenchError, OSError, UnicodeDecodeError) as error:
-            self.workbench.show_error("This profile cannot be opened", str(error))
+            self.workbench.show_error(tr("This profile cannot be opened"), retell(str(error)))
             return
         self.draft, self.examination, self.values, self._built = draft, None, None, None
         self._section = min(self._section, len(draft.sections()) - 1)
@@ -136,7 +134,7 @@ class ProfileScreen(WorkbenchScreen):
         if self.draft is None:
             return
         if self.draft.broken:
-            self.notify("The TOML text is broken; put it right first (f3).", severity="warning")
+            self.notify(tr("The TOML text is broken; put it right first (f3)."), severity="warning")
             return
         location = (*self.section.location, *message.row.field.key)
         if message.value is None:
@@ -172,15 +170,7 @@ class ProfileScreen(WorkbenchScreen):
         assert self.draft is not None
         before = self.section
         if step():
-            after = self.draft.sections()
-            same = [
-                number
-                for number, each in enumerate(after)
-                if (each.title, each.schema) == (before.title, before.schema)
-            ]
-            nearest = self._returns.pop(before.title, None) if not same else None
-            kept = [number for number, each in enumerate(after) if each.title == nearest]
-            self._section = next(iter([*same, *kept]), min(self._section, len(after) - 1))
+            self._section = found_again(before, self.draft.sections(), self._section, self._returns)
             self._changed()
 
     def action_use_default(self) -> None:
@@ -205,8 +195,7 @@ class ProfileScreen(WorkbenchScreen):
         number = self._stage_number()
         if self.draft is None or number is None or self.draft.broken:
             return
-        question, detail = f"Remove the stage {self.section.title}?", "ctrl+z brings it back."
-        if await self.workbench.push_screen_wait(ConfirmModal(question, detail, yes="Remove")):
+        if await may_remove(self.workbench, self.section.title):
             self.draft.remove_stage(number)
             self._section -= 1
             self._changed()
@@ -281,18 +270,19 @@ class ProfileScreen(WorkbenchScreen):
         sections = draft.sections()
         broken = draft.section_of_break(sections)
         entries = [
-            SectionEntry(each.title, sum(map(each.holds, problems)) + (each == broken), known=not draft.broken)
+            SectionEntry(each.shown, sum(map(each.holds, problems)) + (each == broken), known=not draft.broken)
             for each in sections
         ]
         self.query_one(SectionList).show(entries, min(self._section, len(entries) - 1))
-        self.query_one("#fields").border_title = self.section.title.replace("[", r"\[")
-        name = f"{draft.path.name}{'  ● edited' if draft.edited else ''}".replace("[", r"\[")
+        self.query_one("#fields").border_title = self.section.shown.replace("[", r"\[")
+        edited = f"  ● {tr('edited')}" if draft.edited else ""
+        name = f"{draft.path.name}{edited}".replace("[", r"\[")
         self.query_one("#fields").border_subtitle = name
         self.query_one(TomlEditor).border_title = name
-        self.query_one(TomlEditor).border_subtitle = "comes with the workbench" if draft.bundled else ""
+        self.query_one(TomlEditor).border_subtitle = tr("comes with the workbench") if draft.bundled else ""
 
     def _explain(self, field: SettingField) -> None:
-        self.query_one("#help", Static).update(field.explanation)
+        self.query_one("#help", Prose).update(field.explanation)
 
     def _point_to(self, location: Location) -> None:
         """Show the line of a value in the text, unless the person is at work there."""
@@ -351,12 +341,18 @@ class ProfileScreen(WorkbenchScreen):
     def _tell(self, found: Examination) -> None:
         warnings = found.estimate.problems if found.estimate is not None else ()
         if found.problems:
-            self.notify(f"{len(found.problems)} to put right, listed under Checks", severity="error")
+            told = tr_many(
+                "{count} to put right, listed under Checks",
+                "{count:,} to put right, listed under Checks",
+                len(found.problems),
+            )
+            self.notify(told, severity="error")
             self.query_one(ProblemList).focus()
         elif warnings:
-            self.notify("It does not fit here: " + "; ".join(warnings), severity="warning", markup=False)
+            words = tr("It does not fit here: {reasons}", reasons=retell("; ".join(warnings)))
+            self.notify(words, severity="warning", markup=False)
         else:
-            self.notify("Sound: every setting, every file, memory and disk.")
+            self.notify(tr("Sound: every setting, every file, memory and disk."))
 
     async def on_problem_list_chosen(self, message: ProblemList.Chosen) -> None:
         """Go to the field of a problem, or to its line."""
@@ -380,6 +376,12 @@ class ProfileScreen(WorkbenchScreen):
         editor.focus()
         if line is not None:
             editor.go_to_line(line)
+
+    def speak_again(self) -> None:
+        """Draw parts, fields, checks and estimate in the new language."""
+        super().speak_again()
+        self._built = None
+        self._changed()
 
     # --- actions ----------------------------------------------------------------------------------------------------
 
@@ -427,24 +429,15 @@ class ProfileScreen(WorkbenchScreen):
     def action_diff(self) -> None:
         """What was changed since the profile was opened or saved."""
         if self.draft is None or not self.draft.edited:
-            self.notify("Nothing was changed.")
+            self.notify(tr("Nothing was changed."))
             return
-        self.workbench.push_screen(DiffModal(f"{self.draft.name}: changes", self.draft.original, self.draft.text))
+        self.workbench.push_screen(
+            DiffModal(tr("{profile}: changes", profile=self.draft.name), self.draft.original, self.draft.text)
+        )
 
     @work(exclusive=True, group="run")
     async def action_run(self) -> None:
         """Start a run of the profile as it stands, saved or not."""
         await keys_arrived(self)
-        draft = self.draft
-        if draft is None:
-            return
-        workspace = self.workbench.workspace
-        look = self.run_worker(lambda: examine(draft.text, draft.path, workspace), thread=True, exit_on_error=False)
-        found = await look.wait()
-        if found.profile is None:
-            listed = "\n".join(f"- {problem.text}" for problem in found.problems)
-            self.workbench.show_error("This profile cannot run", listed)
-            return
-        name = await ask_run_name(self.workbench, found.profile.run.name or draft.name)
-        if name is not None:
-            await self.workbench.start_job(JobRequest(profile=found.profile, name=name))
+        if self.draft is not None:
+            await run_draft(self.workbench, self.draft)

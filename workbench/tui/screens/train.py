@@ -12,8 +12,8 @@ from textual.widgets import Static
 
 from workbench.control import Command, CommandName
 from workbench.errors import WorkbenchError
-from workbench.language import tr
-from workbench.narration import count, duration, figure, rate, score, size
+from workbench.language import mark, retell, tr
+from workbench.narration import count, duration, figure, measure_name, rate, score, size
 from workbench.runs.reference import ReferenceStage, find_reference
 from workbench.runs.store import RunDirectory
 from workbench.tui.actions import bindings
@@ -31,6 +31,7 @@ from workbench.tui.widgets.log_tail import LogTail
 from workbench.tui.widgets.progress_line import ProgressLine
 from workbench.tui.widgets.sample_pane import SamplePane
 from workbench.tui.widgets.spark import bar, spark
+from workbench.tui.words import say
 
 SMOOTHINGS = (0.0, 0.6, 0.9)
 PAGES = ("loss", "rate", "norm", "speed")
@@ -41,7 +42,7 @@ class TrainScreen(WorkbenchScreen):
     """Curves, figures, samples and the log of one run, and the keys that steer it."""
 
     MODE = SCOPE = "train"
-    ABOUT = (
+    ABOUT = mark(
         "Watch a run and steer it. Every wish is carried out between two steps, and the screen says what the engine "
         "confirmed: `pausing…` is a wish, `paused` is a fact."
     )
@@ -58,19 +59,20 @@ class TrainScreen(WorkbenchScreen):
 
     def compose_panes(self) -> ComposeResult:
         """Progress, charts, figures, samples, log; or what to do where no run is shown."""
-        yield Static("No run is shown.\n\nPress 1 to open one from Home, or n there to start one.", id="no-run")
+        yield (empty := Static(id="no-run"))
+        say(empty, content="No run is shown.\n\nPress 1 to open one from Home, or n there to start one.")
         yield ProgressLine(id="progress")
         yield FindingLine(id="finding")
         with Horizontal(id="charts", classes="-page-loss"):
-            yield LineChart("loss", id="loss")
+            yield LineChart(mark("loss"), id="loss")
             with Vertical(id="side"):
-                yield LineChart("learning rate", id="rate")
-                yield LineChart("gradient norm", id="norm")
-                yield LineChart("tokens/s", id="speed")
+                yield LineChart(mark("learning rate"), id="rate")
+                yield LineChart(mark("gradient norm"), id="norm")
+                yield LineChart(mark("tokens/s"), id="speed")
         with Container(id="tiles"):
-            yield Figures("Now", id="now")
-            yield Figures("Throughput", id="throughput")
-            yield Figures("Model", id="model")
+            yield Figures(mark("Now"), id="now")
+            yield Figures(mark("Throughput"), id="throughput")
+            yield Figures(mark("Model"), id="model")
             yield SamplePane(id="sample")
             yield LogTail(id="log")
 
@@ -108,7 +110,7 @@ class TrainScreen(WorkbenchScreen):
         if state is not None:
             self.query_one("#now", Figures).show(_now(stage))
             throughput = self.query_one("#throughput", Figures)
-            throughput.border_title = "Throughput" if state.live else "Throughput at the end"
+            throughput.border_title = tr("Throughput") if state.live else tr("Throughput at the end")
             throughput.show(_throughput(stage, state.live))
             self.query_one("#model", Figures).show(_model(state, stage))
         drawn = f"{state.shown_status} {state.live}" if state is not None else ""
@@ -170,23 +172,23 @@ class TrainScreen(WorkbenchScreen):
         state = self.state
         if state is None or not state.live:
             return
-        detail = "It finishes the step and saves a checkpoint; r goes on from there."
+        detail = tr("It finishes the step and saves a checkpoint; r goes on from there.")
         if await self.workbench.push_screen_wait(
-            ConfirmModal(f"Stop {state.name}?", detail, yes="Stop after this step")
+            ConfirmModal(tr("Stop {run}?", run=state.name), detail, yes=tr("Stop after this step"))
         ):
             self._steer(lambda run: run.stop())
 
     def action_checkpoint(self) -> None:
         """Ask for a checkpoint."""
-        self._request("checkpoint", "A checkpoint is saved after this step.")
+        self._request("checkpoint", tr("A checkpoint is saved after this step."))
 
     def action_evaluate(self) -> None:
         """Ask for the validation loss."""
-        self._request("evaluate", "The validation loss is measured after this step.")
+        self._request("evaluate", tr("The validation loss is measured after this step."))
 
     def action_sample(self) -> None:
         """Ask for samples."""
-        self._request("sample", "The model continues the prompts after this step.")
+        self._request("sample", tr("The model continues the prompts after this step."))
 
     async def action_resume_run(self) -> None:
         """Go on with a run that ended early."""
@@ -218,7 +220,7 @@ class TrainScreen(WorkbenchScreen):
         try:
             wish(self.run)
         except (WorkbenchError, OSError) as error:
-            self.workbench.show_error("The run cannot be reached", str(error))
+            self.workbench.show_error(tr("The run cannot be reached"), retell(str(error)))
         self.refresh_run()
 
     # --- looking ----------------------------------------------------------------------------------------------------
@@ -286,16 +288,16 @@ class TrainScreen(WorkbenchScreen):
         text = pane.plain if isinstance(pane, Figures) else f"{sample.prompt}{sample.text}" if sample else ""
         if text:
             self.app.copy_to_clipboard(text)
-            self.notify("Copied", timeout=2)
+            self.notify(tr("Copied"), timeout=2)
 
 
 def _curves(stage: StageState | None, reference: ReferenceStage | None = None) -> dict[str, list[Shown]]:
     """What each chart shows."""
     if stage is None:
         return {page: [] for page in PAGES}
-    train = Shown("train", stage.train_loss, "primary", figure(stage.train_loss.last), smooth=True)
+    train = Shown(tr("train"), stage.train_loss, "primary", figure(stage.train_loss.last), smooth=True)
     mark = None if stage.best_val_step is None else (stage.best_val_step, stage.best_val_loss or 0.0)
-    validation = Shown("val", stage.val_loss, "accent", figure(stage.val_loss.last), mark=mark)
+    validation = Shown(tr("val"), stage.val_loss, "accent", figure(stage.val_loss.last), mark=mark)
     return {
         "loss": [*_expected(reference), train, *([validation] if stage.val_loss else [])],
         "rate": [Shown("", stage.learning_rate, "primary", rate(stage.learning_rate.last))],
@@ -323,34 +325,42 @@ def _percent(share: float | None) -> str:
 
 
 def _memory_words(used: int) -> str:
-    return f"{size(used)} of {size(psutil.virtual_memory().total)}"
+    return tr("{part} of {whole}", part=size(used), whole=size(psutil.virtual_memory().total))
 
 
 def _now(stage: StageState | None) -> list[Figure]:
     """Everything in three lines, where there is room for one pane only."""
     latest = stage.latest if stage is not None else None
     if latest is None:
-        return [Figure("", "waiting for the first step")]
+        return [Figure("", tr("waiting for the first step"))]
     return [
-        Figure("", f"loss {figure(latest.loss)}  lr {rate(latest.learning_rate)}  norm {figure(latest.grad_norm, 2)}"),
-        Figure("", f"{count(latest.tokens_per_second)} tok/s  MFU {_percent(latest.mfu)}"),
-        Figure("", f"program {_memory_words(latest.memory_bytes)}"),
+        Figure(
+            "",
+            tr(
+                "loss {loss}  lr {rate}  norm {norm}",
+                loss=figure(latest.loss),
+                rate=rate(latest.learning_rate),
+                norm=figure(latest.grad_norm, 2),
+            ),
+        ),
+        Figure("", f"{count(latest.tokens_per_second)} {tr('tok/s')}  MFU {_percent(latest.mfu)}"),
+        Figure("", f"{tr('program')} {_memory_words(latest.memory_bytes)}"),
     ]
 
 
 def _throughput(stage: StageState | None, live: bool) -> list[Figure]:
     latest = stage.latest if stage is not None else None
     if stage is None or latest is None:
-        return [Figure("", "waiting for the first step")]
+        return [Figure("", tr("waiting for the first step"))]
     per_step = stage.tokens_per_step / latest.tokens_per_second if latest.tokens_per_second else None
     total = psutil.virtual_memory().total
     return [
-        Figure("tokens/s", f"{latest.tokens_per_second:,.0f}", spark(stage.tokens_per_second.means()[-64:], 10)),
+        Figure(tr("tokens/s"), f"{latest.tokens_per_second:,.0f}", spark(stage.tokens_per_second.means()[-64:], 10)),
         Figure("MFU", _percent(latest.mfu)),
-        Figure("step", f"{per_step * 1000:,.0f} ms" if per_step else "-"),
-        Figure("seen", f"{count(latest.tokens)} tokens"),
-        Figure("program", size(latest.memory_bytes), bar(latest.memory_bytes / total, 10), "secondary"),
-        *([Figure("eta", duration(latest.eta_seconds))] if live and not stage.done else []),
+        Figure(tr("step"), f"{per_step * 1000:,.0f} ms" if per_step else "-"),
+        Figure(tr("seen"), tr("{count} tokens", count=count(latest.tokens))),
+        Figure(tr("program"), size(latest.memory_bytes), bar(latest.memory_bytes / total, 10), "secondary"),
+        *([Figure(tr("eta"), duration(latest.eta_seconds))] if live and not stage.done else []),
     ]
 
 
@@ -358,22 +368,23 @@ def _trained_by_lora(stage: StageState) -> list[Figure]:
     if stage.trained_parameters >= stage.parameters:
         return []
     share = f"{stage.trained_parameters / stage.parameters:.1%}"
-    return [Figure("trained", _count(stage.trained_parameters), note=f"LoRA, {share}")]
+    return [Figure(tr("trained"), _count(stage.trained_parameters), note=f"LoRA {share}")]
 
 
 def _model(state: RunState, stage: StageState | None) -> list[Figure]:
-    figures = [Figure("device", f"{state.device or '-'} {state.precision}")]
+    figures = [Figure(tr("device"), f"{state.device or '-'} {state.precision}")]
     if stage is None:
         return figures
     stages = list(state.planned or state.stages)
-    place = f"{stages.index(stage.name) + 1} of {len(stages)}" if stage.name in stages else ""
+    number = stages.index(stage.name) + 1 if stage.name in stages else 0
+    place = tr("{part} of {whole}", part=number, whole=len(stages)) if number else ""
     best = f"{figure(stage.best_val_loss)} @ {stage.best_val_step:,}" if stage.best_val_step is not None else "-"
     return [
         *figures,
-        Figure("stage", f"{stage.name} {place}".strip()),
-        Figure("params", _count(stage.parameters or None)),
+        Figure(tr("stage"), f"{stage.name} {place}".strip()),
+        Figure(tr("params"), _count(stage.parameters or None)),
         *_trained_by_lora(stage),
-        Figure("vocabulary", f"{stage.vocab_size:,}" if stage.vocab_size else "-"),
-        Figure("best val", best),
-        *(Figure(name, score(name, value)) for name, value in stage.scores.items()),
+        Figure(tr("vocabulary"), f"{stage.vocab_size:,}" if stage.vocab_size else "-"),
+        Figure(tr("best val"), best),
+        *(Figure(measure_name(name), score(name, value)) for name, value in stage.scores.items()),
     ]

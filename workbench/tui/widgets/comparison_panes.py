@@ -6,7 +6,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from workbench.narration import run_figure
+from workbench.language import tr
+from workbench.narration import measure_name, run_figure
 from workbench.runs.compare import Comparison, Saying
 
 COLOURS = ("primary", "accent", "success", "warning", "secondary", "error")
@@ -16,22 +17,22 @@ SHAPES = ("●", "■", "▲", "◆", "○", "□")
 
 def score_table(comparison: Comparison) -> Table:
     """The last value of every measure, the best of each pointed out."""
-    table = _table(comparison, "at its end")
+    table = _table(comparison, tr("at its end"))
     for measure, values in comparison.scores.items():
         best = comparison.best(measure)
         cells = [
             Text(f"{run_figure(measure, value)}{' ★' if index == best else ''}", "bold" if index == best else "")
             for index, value in enumerate(values)
         ]
-        table.add_row(Text(measure.replace("_", " "), "dim"), *cells)
+        table.add_row(Text(measure_name(measure), "dim"), *cells)
     return table
 
 
 def difference_table(comparison: Comparison) -> RenderableType:
     """The settings that are not the same."""
     if not comparison.differences:
-        return Text("No setting differs.")
-    table = _table(comparison, "setting")
+        return Text(tr("No setting differs."))
+    table = _table(comparison, tr("setting"))
     for each in comparison.differences:
         table.add_row(Text(each.key, "dim"), *(Text(value) for value in each.values))
     return table
@@ -40,7 +41,7 @@ def difference_table(comparison: Comparison) -> RenderableType:
 def answer_table(comparison: Comparison) -> RenderableType:
     """Each prompt, and below it what every side said, side by side."""
     if not comparison.sayings:
-        return Text("No side has answered a prompt yet.")
+        return Text(tr("No side has answered a prompt yet."))
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     for _ in comparison.sides:
         table.add_column(ratio=1)
@@ -56,9 +57,9 @@ def answer_table(comparison: Comparison) -> RenderableType:
 def _answers(saying: Saying) -> Iterable[Text]:
     for text, step, seed in zip(saying.texts, saying.steps, saying.seeds, strict=True):
         if text is None:
-            yield Text("not asked", "dim")
+            yield Text(tr("not asked"), "dim")
         else:
-            yield Text.assemble(text, (f"  step {step:,}, seed {seed}", "dim"))
+            yield Text.assemble(text, (f"  {tr('step {step:,}, seed {seed}', step=step, seed=seed)}", "dim"))
 
 
 def _table(comparison: Comparison, corner: str) -> Table:

@@ -3,6 +3,7 @@
 from textual.content import Content
 
 from workbench.estimate import PROGRAM_BYTES, Estimate
+from workbench.language import mark, retell, tr
 from workbench.narration import count, duration, size
 from workbench.tui.widgets.figures import Figure, Figures
 
@@ -11,66 +12,74 @@ class EstimatePane(Figures):
     """Figures of an estimate; `line` is the short form for a narrow terminal."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
-        super().__init__("Estimate", id=id)
+        super().__init__(mark("Estimate"), id=id)
         self.line = Content("")
-        self.show([Figure("", "looking…")])
+        self.show([Figure("", tr("looking…"))])
 
     def show_estimate(self, estimate: Estimate | None) -> None:
         """Show what it takes; None where the profile has problems."""
         self.border_subtitle = ""
         if estimate is None:
-            self.show([Figure("", "put the problems right first")])
-            self.line = Content("no estimate: put the problems right first")
+            self.show([Figure("", tr("put the problems right first"))])
+            self.line = Content(tr("no estimate: put the problems right first"))
             return
         self.show([*_parts(estimate), *_needs(estimate), *_verdict(estimate)])
-        fits = ("does not fit ✗", "bold $error") if estimate.problems else ("fits ✓", "$success")
-        self.line = Content.assemble(
-            f"{count(estimate.parameters.total)} params   {_tokens(estimate)} tok   ~{size(estimate.memory_bytes)}"
-            f"   ~{_time(estimate)}   ",
-            fits,
+        told = tr(
+            "{parameters} params   {tokens} tok   ~{memory}   ~{time}",
+            parameters=count(estimate.parameters.total),
+            tokens=_tokens(estimate),
+            memory=size(estimate.memory_bytes),
+            time=_time(estimate),
         )
+        fits = (f"{tr('does not fit')} ✗", "bold $error") if estimate.problems else (f"{tr('fits')} ✓", "$success")
+        self.line = Content.assemble(f"{told}   ", fits)
 
 
 def _parts(estimate: Estimate) -> list[Figure]:
     parts = estimate.parameters
     named = {
-        "embeddings": parts.embeddings,
-        "attention": parts.attention,
-        "experts" if parts.inactive else "mlp": parts.feed_forward,
-        "head": parts.head,
+        tr("embeddings"): parts.embeddings,
+        tr("attention"): parts.attention,
+        tr("experts") if parts.inactive else tr("mlp"): parts.feed_forward,
+        tr("head"): parts.head,
     }
     lines = [Figure(f"  {name}", count(number)) for name, number in named.items() if number]
     if parts.inactive:
-        lines.append(Figure("  active", count(parts.active), note="by token"))
-    return [Figure("parameters", f"{parts.total:,}"), *lines]
+        lines.append(Figure(f"  {tr('active')}", count(parts.active), note=tr("by token")))
+    return [Figure(tr("parameters"), f"{parts.total:,}"), *lines]
 
 
 def _needs(estimate: Estimate) -> list[Figure]:
     largest = max(estimate.stages, key=lambda stage: stage.memory_bytes)
     weights, trained, total = largest.training_bytes, largest.trained_parameters, estimate.parameters.total
     activations = max(0, estimate.memory_bytes - PROGRAM_BYTES - weights)
-    note = f"{weights / total:.3g} B each" if trained == total else f"{count(trained)} trained"
+    each_bytes = tr("{bytes:.3g} B each", bytes=weights / total)
+    note = each_bytes if trained == total else tr("{count} trained", count=count(trained))
     return [
         *(_stage(each.stage, each.steps, each.tokens) for each in estimate.stages),
-        Figure("memory", f"~{size(estimate.memory_bytes)}", note=f"of {size(estimate.memory_available_bytes)}"),
-        Figure("  program", size(PROGRAM_BYTES)),
-        Figure("  weights", size(weights), note=note),
-        Figure("  rows", size(activations)),
-        Figure("disk", f"~{size(estimate.disk_bytes)}", note=f"of {size(estimate.disk_free_bytes)}"),
-        Figure("time", f"~{_time(estimate)}", note="rough"),
+        Figure(tr("memory"), f"~{size(estimate.memory_bytes)}", note=_of(estimate.memory_available_bytes)),
+        Figure(f"  {tr('program')}", size(PROGRAM_BYTES)),
+        Figure(f"  {tr('weights')}", size(weights), note=note),
+        Figure(f"  {tr('rows')}", size(activations)),
+        Figure(tr("disk"), f"~{size(estimate.disk_bytes)}", note=_of(estimate.disk_free_bytes)),
+        Figure(tr("time"), f"~{_time(estimate)}", note=tr("rough")),
     ]
+
+
+def _of(available: float) -> str:
+    return tr("of {size}", size=size(available))
 
 
 def _stage(name: str, steps: int | None, tokens: int | None) -> Figure:
     if steps is None or tokens is None:
-        return Figure(name[:12], "length known with its data")
-    return Figure(name[:12], f"{steps:,} steps", note=f"{count(tokens)} tok")
+        return Figure(name[:12], tr("length known with its data"))
+    return Figure(name[:12], tr("{count:,} steps", count=steps), note=tr("{count} tok", count=count(tokens)))
 
 
 def _verdict(estimate: Estimate) -> list[Figure]:
     if not estimate.problems:
-        return [Figure("fits here", "✓")]
-    return [Figure("does not fit", "✗"), *(Figure("", problem) for problem in estimate.problems)]
+        return [Figure(tr("fits here"), "✓")]
+    return [Figure(tr("does not fit"), "✗"), *(Figure("", retell(problem)) for problem in estimate.problems)]
 
 
 def _tokens(estimate: Estimate) -> str:

@@ -1,8 +1,8 @@
 """Words under a head of their own: every line of them is indented, in lists that would wrap to the left edge."""
 
-from textwrap import wrap
-
 from textual.content import Content
+
+from workbench.tui.wrapping import wrap
 
 BOX_CELLS = 9  # of a box: borders, padding, scroll bar
 

@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from workbench.cells import padded
+from workbench.language import retell, tr
 from workbench.narration import count, figure, size
 from workbench.tui.inspected import Inspected, NormView, TokenView, WeightView, shade
 from workbench.tui.widgets.spark import bar
@@ -54,25 +56,38 @@ def clip(text: str, cells: int) -> str:
     return content.plain
 
 
+def _layer_name(layer: int) -> str:
+    """A layer by its number; before the first stand the embeddings."""
+    return tr("embeddings") if layer < 0 else tr("layer {layer}", layer=layer)
+
+
 def _tokens(inspected: Inspected, found: TokenView, token: int) -> RenderableType:
     per_token = found.text_bytes / max(len(found.labels), 1)
-    head = Text(
-        f"{len(found.labels)} tokens, {found.text_bytes} bytes, {per_token:.2f} bytes a token   vocabulary "
-        f"{found.vocab_size:,}, {found.merges:,} merges\nembeddings are {found.embedding_share:.1%} of the model's "
-        f"{count(found.parameters)} parameters\n",
-        style="dim",
+    told = tr(
+        "{tokens} tokens, {bytes} bytes, {ratio:.2f} bytes a token   vocabulary {vocabulary:,}, {merges:,} merges\n"
+        "embeddings are {share:.1%} of the model's {parameters} parameters\n",
+        tokens=len(found.labels),
+        bytes=found.text_bytes,
+        ratio=per_token,
+        vocabulary=found.vocab_size,
+        merges=found.merges,
+        share=found.embedding_share,
+        parameters=count(found.parameters),
     )
+    head = Text(told, style="dim")
     line = Text()
     for index, label in enumerate(found.labels):
         line.append(label, style="reverse bold" if index == token else _STYLES[index % 2])
         line.append(" ")
-    detail = Text(f"\n\ntoken {token}   id {inspected.ids[token]}   ", style="bold")
+    place = tr("token {number}   id {id}", number=token, id=inspected.ids[token])
+    detail = Text(f"\n\n{place}   ", style="bold")
     piece = found.pieces[token]
-    detail.append(f"{found.labels[token]}   bytes {piece.hex(' ') or '(a control token)'}", style="")
+    detail.append(f"{found.labels[token]}   {tr('bytes')} {piece.hex(' ') or tr('(a control token)')}", style="")
     parts: list[RenderableType] = [head, line, detail]
     if token < len(found.word_of):
         word = found.words[found.word_of[token]]
-        steps = Text(f"\nits word is merged in {len(word.steps) - 1} steps\n", style="dim")
+        told = tr("its word is merged in {count} steps", count=len(word.steps) - 1)
+        steps = Text(f"\n{told}\n", style="dim")
         for number, step in enumerate(word.steps):
             steps.append(f"{number:>4}  ", style="dim")
             steps.append(f"{' '.join(step)}\n")
@@ -83,13 +98,18 @@ def _tokens(inspected: Inspected, found: TokenView, token: int) -> RenderableTyp
 def _next(inspected: Inspected, places: "list[Place]", token: int) -> RenderableType:
     place = places[token]
     chances = Table.grid(padding=(0, 1, 0, 0))
-    chances.add_row(Text(f"after {inspected.labels[token]!r}", style="bold"), "", "")
+    chances.add_row(Text(tr("after {token}", token=repr(inspected.labels[token])), style="bold"), "", "")
     for choice in place.choices:
         label, filled = clip(inspected.label(choice.token_id), _LABEL), bar(choice.probability, _BAR)
         chances.add_row(Text(label), Text(filled), f"{choice.probability:6.1%}")
-    told = f"entropy {place.entropy:.2f} nats, as unsure as among {math.exp(place.entropy):,.1f} tokens"
+    told = tr(
+        "entropy {entropy:.2f} nats, as unsure as among {among:,.1f} tokens",
+        entropy=place.entropy,
+        among=math.exp(place.entropy),
+    )
     text = Table.grid(padding=(0, 1, 0, 0))
-    text.add_row(*(Text(name, style="dim") for name in ("", "#", "id", "token", "chance", "rank", "entropy")))
+    names = ("", "#", tr("id"), tr("token"), tr("chance"), tr("rank"), tr("entropy"))
+    text.add_row(*(Text(name, style="dim") for name in names))
     for index, each in list(enumerate(places))[max(0, token - _BEFORE) :]:
         chance = "-" if each.log_probability is None else f"{math.exp(each.log_probability):.1%}"
         row = ("▸" if index == token else "", index, each.token_id, clip(inspected.labels[index], _LABEL), chance)
@@ -102,11 +122,18 @@ def _next(inspected: Inspected, places: "list[Place]", token: int) -> Renderable
 def _attention(inspected: Inspected, maps: Any, token: int, layer: int, head: int, width: int) -> RenderableType:
     layer, head = min(layer, len(maps) - 1), min(head, maps.shape[1])
     weights = maps[layer].mean(axis=0) if head == MEAN else maps[layer][head - 1]
-    which = "mean of all heads" if head == MEAN else f"head {head - 1} of {maps.shape[1]}"
-    parts = [Text(f"layer {layer} of {len(maps)}, {which}: each row is a token that looks back", style="dim")]
+    heads = maps.shape[1]
+    which = tr("mean of all heads") if head == MEAN else tr("head {head} of {heads}", head=head - 1, heads=heads)
+    told = tr(
+        "layer {layer} of {layers}, {which}: each row is a token that looks back",
+        layer=layer,
+        layers=len(maps),
+        which=which,
+    )
+    parts = [Text(told, style="dim")]
     row = weights[token]
     best = sorted(range(token + 1), key=lambda key: -row[key])[:6]
-    looks = Text(f"\n{clip(inspected.labels[token], _LABEL)} looks at\n", style="bold")
+    looks = Text(f"\n{tr('{token} looks at', token=inspected.labels[token])}\n", style="bold")
     for key in best:
         looks.append(f"  {clip(inspected.labels[key], _LABEL)} {bar(float(row[key]), _BAR)} {row[key]:6.1%}\n")
     parts.append(looks)
@@ -128,49 +155,52 @@ def _lens(
     shown = range(first, min(first + columns, len(inspected.ids)))
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_row(
-        Text("after", style="dim"),
+        Text(tr("after"), style="dim"),
         *(Text(clip(inspected.labels[at], 18), style="bold" + (" reverse" if at == token else "")) for at in shown),
     )
     for index in reversed(range(len(layers))):
-        name = "embeddings" if index == 0 else f"layer {index - 1}"
+        name = _layer_name(index - 1)
         cells = []
         for at in shown:
             best = layers[index][at][0]
             cells.append(Text(f"{clip(inspected.label(best.token_id), _LABEL)} {best.probability:4.0%}"))
         table.add_row(Text(name, style="bold" if index == layer + 1 else "dim"), *cells)
-    told = Text(f"\nafter {inspected.labels[token]!r}, if the model ended there\n", style="bold")
+    ended = tr("after {token}, if the model ended there", token=repr(inspected.labels[token]))
+    told = Text(f"\n{ended}\n", style="bold")
     for index in reversed(range(len(layers))):
         choices = "   ".join(f"{inspected.label(c.token_id)} {c.probability:.1%}" for c in layers[index][token])
-        told.append(f"{'embeddings' if index == 0 else f'layer {index - 1}':<11} ", style="dim").append(f"{choices}\n")
+        told.append(f"{padded(_layer_name(index - 1), 11)} ", style="dim").append(f"{choices}\n")
     return Group(table, told)
 
 
 def _experts(inspected: Inspected, found: "list[LayerRouting]", token: int) -> RenderableType:
     if not found:
-        return Text("This model has no experts: every token takes the same way through each layer.")
+        return Text(tr("This model has no experts: every token takes the same way through each layer."))
     table = Table.grid(padding=(0, 1, 0, 0))
-    heads = ("", "load of each expert", "most", "least")
+    heads = ("", tr("load of each expert"), tr("most"), tr("least"))
     table.add_row(*(Text(name, style="dim") for name in heads))
     for layer, routing in enumerate(found):
         fair = 1 / len(routing.load)
         drawn = "".join(shade(min(1.0, share / fair / 2)) for share in routing.load)
-        table.add_row(f"layer {layer}", Text(f"|{drawn}|"), f"{max(routing.load):.1%}", f"{min(routing.load):.1%}")
-    told = Text(f"\n{inspected.labels[token]!r} visits\n", style="bold")
+        table.add_row(_layer_name(layer), Text(f"|{drawn}|"), f"{max(routing.load):.1%}", f"{min(routing.load):.1%}")
+    told = Text(f"\n{tr('{token} visits', token=repr(inspected.labels[token]))}\n", style="bold")
     for layer, routing in enumerate(found):
-        visits = (f"expert {expert} {weight:.0%}" for expert, weight in routing.visits[token])
-        told.append(f"layer {layer:<4} ", style="dim").append(f"{'   '.join(visits)}\n")
+        visits = (
+            tr("expert {expert} {weight:.0%}", expert=expert, weight=weight) for expert, weight in routing.visits[token]
+        )
+        told.append(f"{padded(_layer_name(layer), 10)} ", style="dim").append(f"{'   '.join(visits)}\n")
     return Group(table, told)
 
 
 def _norms(found: NormView, layer: int) -> RenderableType:
     table = Table.grid(padding=(0, 1, 0, 0))
-    names = ("", "residual", "", "attention", "mlp", "largest", "gradient", "")
+    names = ("", tr("residual"), "", tr("attention"), tr("mlp"), tr("largest"), tr("gradient"), "")
     table.add_row(*(Text(name, style="dim") for name in names))
     most = max(each.residual for each in found.activations) or 1.0
     steepest = max(found.gradients.values(), default=0.0) or 1.0
     for each in found.activations:
         gradient = found.gradients.get(each.layer, 0.0)
-        name = "embeddings" if each.layer < 0 else f"layer {each.layer}"
+        name = _layer_name(each.layer)
         table.add_row(
             Text(name, style="bold" if each.layer == layer else ""),
             figure(each.residual),
@@ -182,8 +212,11 @@ def _norms(found: NormView, layer: int) -> RenderableType:
             bar(gradient / steepest, 8),
         )
     table.add_row()
-    told = "root mean squares of the residual stream and of what is added to it; norms of the gradients\n"
-    told += f"the text's loss is {found.loss:.3f} nats a token; the first gradient is that of all outside the layers"
+    told = tr(
+        "root mean squares of the residual stream and of what is added to it; norms of the gradients\n"
+        "the text's loss is {loss:.3f} nats a token; the first gradient is that of all outside the layers",
+        loss=found.loss,
+    )
     return Group(table, Text(told, style="dim"))
 
 
@@ -193,14 +226,15 @@ def _share(change: float | None) -> str:
 
 def _weights(found: WeightView) -> RenderableType:
     cache = Table.grid(padding=(0, 2, 0, 0))
-    cache.add_row(*(Text(name, style="dim") for name in ("KV cache of one text", "float32", "bfloat16")))
+    cache.add_row(*(Text(name, style="dim") for name in (tr("KV cache of one text"), "float32", "bfloat16")))
     for tokens, wide, narrow in found.cache_rows:
-        cache.add_row(f"{tokens:,} tokens", size(wide), size(narrow))
+        cache.add_row(tr("{count} tokens", count=f"{tokens:,}"), size(wide), size(narrow))
     table = Table.grid(padding=(0, 2, 0, 0))
-    changed = f"changed since {found.since}" if found.since else ""
-    table.add_row(*(Text(name, style="dim") for name in ("parameter", "shape", "rms", "largest", changed)))
+    changed = tr("changed since {model}", model=retell(found.since)) if found.since else ""
+    names = (tr("parameter"), tr("shape"), tr("rms"), tr("largest"), changed)
+    table.add_row(*(Text(name, style="dim") for name in names))
     for each in found.parameters:
         shape = " x ".join(str(length) for length in each.shape)
         name = each.name.removeprefix("model.").removesuffix(".weight")
         table.add_row(Text(name, no_wrap=True), shape, figure(each.rms), figure(each.largest), _share(each.change))
-    return Group(cache, Text(f"{found.formula}\n", style="dim"), table)
+    return Group(cache, Text(f"{retell(found.formula)}\n", style="dim"), table)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import ceil
 
+from workbench.language import mark, tr
 from workbench.tui.widgets.figures import Figure, Figures
 from workbench.tui.widgets.spark import bar
 
@@ -14,18 +15,23 @@ class LengthPane(Figures):
     """A histogram of lengths."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
-        super().__init__("Lengths in tokens", id=id)
+        super().__init__(mark("Lengths in tokens"), id=id)
 
     def show_lengths(self, lengths: Sequence[int], limit: int | None, complete: bool = True) -> None:
         """Draw the lengths, of all rows where they are `complete`; `limit` is the longest that fits into a row."""
         if not lengths:
-            self.show([Figure("", "needs a tokenizer: train one, or T")])
+            self.show([Figure("", tr("needs a tokenizer: train one, or T"))])
             self.border_subtitle = ""
             return
         self.show(_bins(lengths))
-        of_rows = f"{len(lengths):,} rows" if complete else f"first {len(lengths):,} rows"
-        longer = sum(length > limit for length in lengths) / len(lengths) if limit is not None else 0.0
-        self.border_subtitle = of_rows if limit is None else f"{of_rows}, {longer:.1%} longer than {limit}"
+        rows = len(lengths)
+        of_rows = tr("{count:,} rows", count=rows) if complete else tr("first {count:,} rows", count=rows)
+        if limit is None:
+            self.border_subtitle = of_rows
+        else:
+            share = sum(length > limit for length in lengths) / rows
+            told = tr("{rows}, {share:.1%} longer than {limit}", rows=of_rows, share=share, limit=limit)
+            self.border_subtitle = told
 
 
 def _bins(lengths: Sequence[int]) -> list[Figure]:

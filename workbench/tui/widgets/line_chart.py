@@ -10,6 +10,7 @@ from textual.color import Color
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from workbench.language import tr
 from workbench.tui.series import Series
 from workbench.tui.widgets.plot import Colour, Curve, Plot, Renderer, draw_with_plotext
 
@@ -45,7 +46,7 @@ class LineChart(Widget, can_focus=True):
     """Curves over steps. It keeps no points of its own: `show` names the series, `refresh` draws them again.
 
     Args:
-        heading: what the curves measure.
+        heading: what the curves measure, marked for `tr`.
         renderer: draws a `Plot`; any function with that signature can take its place.
     """
 
@@ -58,7 +59,7 @@ class LineChart(Widget, can_focus=True):
         super().__init__(id=id, classes="pane")
         self.heading, self.renderer = heading, renderer
         self.shown: Sequence[Shown] = ()
-        self.border_title = heading
+        self.border_title = tr(heading)
 
     def show(self, shown: Sequence[Shown]) -> None:
         """Draw these curves from now on."""
@@ -93,6 +94,10 @@ class LineChart(Widget, can_focus=True):
         curves += [Curve([[shown.mark]], self._colour(shown.colour), MARK) for shown in self.shown if shown.mark]
         picture = self.renderer(Plot(curves, width, height, self._current_window(), self.log_y))
         return Text(style=Style(color=self._axis_colour())).append_text(picture)
+
+    def speak_again(self) -> None:
+        """Title and notes in another language."""
+        self._label()
 
     def watch_log_y(self) -> None:
         """Say so."""
@@ -162,15 +167,15 @@ class LineChart(Widget, can_focus=True):
         legend = "  ".join(
             f"[${shown.colour}]━[/] {shown.name} {shown.value}" if shown.name else shown.value for shown in self.shown
         )
-        self.border_title = f"{self.heading}  {legend}".rstrip()
+        self.border_title = f"{tr(self.heading)}  {legend}".rstrip()
         nonfinite = sum(shown.series.nonfinite for shown in self.shown)
         notes = [
-            f"{nonfinite} not finite" if nonfinite else "",
-            "log axis" if self.log_y else "",
-            f"smooth {self.smoothing:g}" if self.smoothing else "",
+            tr("{count} not finite", count=nonfinite) if nonfinite else "",
+            tr("log axis") if self.log_y else "",
+            tr("smooth {strength:g}", strength=self.smoothing) if self.smoothing else "",
             self._window_words(),
         ]
         self.border_subtitle = "  ".join(note for note in notes if note)
 
     def _window_words(self) -> str:
-        return f"steps {self.window[0]:.0f}-{self.window[1]:.0f}" if self.window else ""
+        return tr("steps {first:.0f}-{last:.0f}", first=self.window[0], last=self.window[1]) if self.window else ""

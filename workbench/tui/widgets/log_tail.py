@@ -6,6 +6,7 @@ from textual.widget import Widget
 
 from workbench.narration import Line
 from workbench.tui.run_state import RunState
+from workbench.tui.words import say
 
 TONES = {"plain": "foreground", "good": "success", "warning": "warning", "error": "error", "quiet": "foreground 60%"}
 SHAPES = {"warning": "! ", "error": "✗ "}
@@ -18,8 +19,7 @@ class LogTail(Widget, can_focus=True):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes="pane")
-        self.border_title = "Log"
-        self.border_subtitle = "^l full log"
+        say(self, border_title="Log", border_subtitle="^l full log")
         self.state: RunState | None = None
         self._drawn = (-1, -1)
 

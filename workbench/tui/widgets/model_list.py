@@ -10,8 +10,13 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from workbench.language import mark
 from workbench.runs.store import RunDirectory, list_runs
 from workbench.tui.widgets.list_view import KeyList
+from workbench.tui.words import say
+
+LIVE = mark("in training, as it is now")
+"""What is said of the model in training."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class ModelList(KeyList):
 
     def __init__(self) -> None:
         super().__init__(id="models", classes="pane")
-        self.border_title = "Models"
+        say(self, border_title="Models")
         self.choices: list[ModelChoice] = []
 
     def show(self, choices: list[ModelChoice], current: ModelChoice | None) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from rich.text import Text
 
+from workbench.language import tr
+
 Point = tuple[float, float]
 Line = Sequence[Point]
 Colour = tuple[int, int, int]
@@ -63,11 +65,11 @@ Renderer = Callable[[Plot], Text]
 def draw_with_plotext(plot: Plot) -> Text:
     """`plot` in braille; an explanation where there is nothing to draw or no room."""
     if plot.width < 14 or plot.height < 4:
-        return Text("too small", style="dim")
+        return Text(tr("too small"), style="dim")
     curves = [replace(curve, lines=_checked(curve.lines, plot)) for curve in plot.curves]
     points = [point for curve in curves for line in curve.lines for point in line]
     if not points:
-        return Text("nothing to draw yet", style="dim italic")
+        return Text(tr("nothing to draw yet"), style="dim italic")
     x_range = plot.window or _steps_span([x for x, _ in points])
     y_range = _span([y for _, y in points])
     return _picture(plot, curves, x_range, y_range)

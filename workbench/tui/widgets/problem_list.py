@@ -8,8 +8,10 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from workbench.language import retell, tr, tr_many
 from workbench.tui.profile_examination import Problem
 from workbench.tui.widgets.list_view import KeyList
+from workbench.tui.words import say
 
 
 class ProblemList(KeyList):
@@ -26,23 +28,24 @@ class ProblemList(KeyList):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes="pane")
-        self.border_title = "Checks"
+        say(self, border_title="Checks")
         self.problems: Sequence[Problem] = ()
 
     def show(self, problems: Sequence[Problem], warnings: Sequence[str], ready: bool) -> None:
         """List problems, then what does not suffice here; without any, say so."""
         self.problems = problems
-        lines = [Content.assemble(("! ", "bold $error"), problem.text) for problem in problems]
-        lines += [Content.assemble(("! ", "bold $warning"), warning) for warning in warnings]
+        lines = [Content.assemble(("! ", "bold $error"), problem.shown) for problem in problems]
+        lines += [Content.assemble(("! ", "bold $warning"), retell(warning)) for warning in warnings]
         if not lines:
-            good = ("✓ ", "$success"), "every setting is sound, and its files are there"
-            lines = [Content.assemble(*good) if ready else Content("looking…")]
+            good = ("✓ ", "$success"), tr("every setting is sound, and its files are there")
+            lines = [Content.assemble(*good) if ready else Content(tr("looking…"))]
         at = self.highlighted
         self.clear_options()
         self.add_options([Option(line) for line in lines])
         self.highlighted = min(at or 0, len(lines) - 1) if problems else None
         count = len(problems)
-        self.border_subtitle = f"{count} problem{'s' if count > 1 else ''}  ⏎ go to" if count else ""
+        told = tr_many("{count} problem  ⏎ go to", "{count:,} problems  ⏎ go to", count)
+        self.border_subtitle = told if count else ""
         self.set_class(bool(problems), "-problems")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

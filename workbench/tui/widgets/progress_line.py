@@ -7,10 +7,11 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
+from workbench.language import retell, tr
 from workbench.narration import ago, count, duration, figure
 from workbench.tui.run_state import RunState, StageState
 from workbench.tui.widgets.spark import bar
-from workbench.tui.widgets.top_bar import SHAPES
+from workbench.tui.widgets.top_bar import SHAPES, status_words
 
 SILENCE_SECONDS = 30.0  # after which it is said that nothing was heard
 
@@ -41,7 +42,7 @@ class ProgressLine(Widget):
         parts: list[tuple[str, str]] = []
         if share is not None:
             parts += [(bar(share, bar_width), "$primary on $panel"), (f" {share:4.0%}  ", "bold")]
-        parts.append((f"{shape} {self.state.shown_status}", f"${colour}"))
+        parts.append((f"{shape} {status_words(self.state)}", f"${colour}"))
         room = width - sum(cell_len(part) for part, _ in parts)
         for word in words:
             room -= cell_len(word) + 3
@@ -53,21 +54,18 @@ class ProgressLine(Widget):
     def _progress(self, state: RunState) -> tuple[float | None, list[str]]:
         task = state.task
         if task is not None and state.live:
-            amount = (
-                f"{count(task.done)}/{count(task.total)} {task.unit}"
-                if task.total
-                else f"{count(task.done)} {task.unit}"
-            )
-            return (task.done / task.total if task.total else None), [task.task, amount]
+            done = f"{count(task.done)}/{count(task.total)}" if task.total else count(task.done)
+            words = [retell(task.task), f"{done} {retell(task.unit)}"]
+            return (task.done / task.total if task.total else None), words
         stage = self.stage
         if stage is None or not stage.steps:
             return None, []
         latest = stage.latest
         words = [f"{stage.name} {stage.step:,}/{stage.steps:,}"]
         if latest is not None:
-            left = [f"eta {duration(latest.eta_seconds)}"] if state.live and not stage.done else []
-            words += [*left, f"loss {figure(latest.loss)}", f"elapsed {duration(latest.seconds)}"]
+            left = [f"{tr('eta')} {duration(latest.eta_seconds)}"] if state.live and not stage.done else []
+            words += [*left, f"{tr('loss')} {figure(latest.loss)}", f"{tr('elapsed')} {duration(latest.seconds)}"]
         silence = time.time() - state.heard_at
         if state.status == "running" and silence > SILENCE_SECONDS:
-            words.insert(1, f"no news for {ago(silence)}")
+            words.insert(1, tr("no news for {time}", time=ago(silence)))
         return stage.step / stage.steps, words

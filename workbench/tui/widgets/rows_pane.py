@@ -12,10 +12,12 @@ from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from workbench.errors import WorkbenchError
+from workbench.language import retell, tr
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.tui.data_file import DataFile
 from workbench.tui.row_views import RowPreview, preview
 from workbench.tui.widgets.row_list import RowList
+from workbench.tui.words import say
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,8 @@ class RowsPane(Vertical):
         """Rows, the problem in their place, the search field."""
         yield RowList()
         yield Static(id="message", markup=False)
-        yield Input(placeholder="find in every row; enter searches, esc ends", id="search", compact=True)
+        yield (field := Input(id="search", compact=True))
+        say(field, placeholder="find in every row; enter searches, esc ends")
 
     def on_mount(self) -> None:
         """Follow the scan four times a second."""
@@ -67,7 +70,7 @@ class RowsPane(Vertical):
         self.end_search()
         self.rows.begin()
         self.border_title = path.name.replace("[", r"\[")
-        self.border_subtitle = "looking…"
+        self.border_subtitle = tr("looking…")
         try:
             self.file = DataFile(path)
         except (WorkbenchError, OSError) as error:
@@ -89,7 +92,7 @@ class RowsPane(Vertical):
             self.rows.go_to(number)
 
     def _break(self, problem: str) -> None:
-        self.query_one("#message", Static).update(f"✗ {problem}")
+        self.query_one("#message", Static).update(f"✗ {retell(problem)}")
         self.add_class("-broken")
         self.border_subtitle = ""
         self.post_message(self.Grew())
@@ -114,7 +117,7 @@ class RowsPane(Vertical):
         if file.problem:
             self._break(file.problem)
         elif file.complete and not file.rows_known:
-            self._break(f"{file.path.name} holds no rows: it is empty")
+            self._break(tr("{file} holds no rows: it is empty", file=file.path.name))
         elif begins and rows.total:
             rows.cursor = 0
         self.show_place()
@@ -150,10 +153,15 @@ class RowsPane(Vertical):
         rows, file = self.rows, self.file
         if file is None or self.has_class("-broken"):
             return
-        more = "" if file.complete else " so far"
-        where = f"row {rows.cursor:,} of 0-{rows.total - 1:,}{more}" if rows.total else "looking…"
+        place = {"row": rows.cursor, "last": rows.total - 1}
+        if not rows.total:
+            where = tr("looking…")
+        elif file.complete:
+            where = tr("row {row:,} of 0-{last:,}", **place)
+        else:
+            where = tr("row {row:,} of 0-{last:,} so far", **place)
         going = "…" if self._searching else ""
-        found = f"  {len(self.matches):,} found{going}  n N" if self._wanted else ""
+        found = f"  {tr('{count:,} found', count=len(self.matches))}{going}  n N" if self._wanted else ""
         self.border_subtitle = f"{where}{found}"
 
     # --- searching --------------------------------------------------------------------------------------------------
@@ -217,14 +225,14 @@ class RowsPane(Vertical):
         elif over and not before and self.matches:
             self.rows.go_to(self.matches[0])
         if over and not self.matches:
-            self.notify(f"{wanted} stands in no row", markup=False)
+            self.notify(tr("{text} stands in no row", text=wanted), markup=False)
         self.rows.refresh()
         self.show_place()
 
     def next_match(self, step: int) -> None:
         """The next row that was found, or the one before; round the end."""
         if not self.matches:
-            self.notify("Nothing was searched for; / begins." if not self._wanted else "Nothing was found.")
+            self.notify(tr("Nothing was found.") if self._wanted else tr("Nothing was searched for; / begins."))
             return
         here = self.rows.cursor
         place = bisect_right(self.matches, here) if step > 0 else bisect_left(self.matches, here) - 1

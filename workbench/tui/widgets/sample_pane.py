@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from workbench.events import SampleMade
+from workbench.language import tr
 from workbench.tui.run_state import StageState
 
 
@@ -14,8 +15,8 @@ class SamplePane(VerticalScroll):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes="pane")
-        self.border_title = "Sample"
-        self.border_subtitle = "g sample now"
+        self.border_title = tr("Sample")
+        self.border_subtitle = tr("g sample now")
         self.stage: StageState | None = None
         self._chosen: SampleMade | None = None
         self._drawn: tuple[SampleMade | None, int] | None = None
@@ -28,6 +29,11 @@ class SamplePane(VerticalScroll):
         """Show this stage's samples."""
         if stage is not self.stage:
             self.stage, self._chosen = stage, None
+        self._draw()
+
+    def speak_again(self) -> None:
+        """Title and hints in another language."""
+        self._drawn = None
         self._draw()
 
     def browse(self, step: int) -> None:
@@ -58,12 +64,12 @@ class SamplePane(VerticalScroll):
         if body is None:
             return
         if sample is None or self.stage is None:
-            self.border_title, self.border_subtitle = "Sample", "g sample now"
-            body.update(Content.assemble(("The model has not spoken yet.", "$foreground 60% italic")))
+            self.border_title, self.border_subtitle = tr("Sample"), tr("g sample now")
+            body.update(Content.assemble((tr("The model has not spoken yet."), "$foreground 60% italic")))
             return
         place = list(self.stage.samples).index(sample) + 1
-        self.border_title = f"Sample @ {sample.step:,}"
-        self.border_subtitle = f"{place}/{count}  , . older newer"
+        self.border_title = tr("Sample @ {step:,}", step=sample.step)
+        self.border_subtitle = tr("{place}/{count}  , . older newer", place=place, count=count)
         body.update(self._text(sample))
         self.scroll_home(animate=False)
 

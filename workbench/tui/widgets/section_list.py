@@ -11,6 +11,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
+from workbench.tui.words import say
+
 SOUND, BROKEN, UNKNOWN = "✓", "!", "?"
 
 
@@ -44,7 +46,7 @@ class SectionList(Widget, can_focus=True):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes="pane")
-        self.border_title = "Parts"
+        say(self, border_title="Parts")
         self.entries: Sequence[SectionEntry] = ()
         self.current = 0
 

@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Checkbox, Input, Label, Select
 
+from workbench.language import tr
 from workbench.tui.setting_fields import SettingField
 
 
@@ -39,7 +40,8 @@ class FieldRow(Horizontal):
         yield Label(self.field.label, classes="name", markup=False)
         yield self._control()
         if self.field.kind == "number":
-            yield Label(f"default {self.field.default}" if self.field.default else "", classes="note", markup=False)
+            note = tr("default {value}", value=self.field.default) if self.field.default else ""
+            yield Label(note, classes="note", markup=False)
 
     @property
     def control(self) -> Widget:
@@ -86,7 +88,7 @@ class FieldRow(Horizontal):
             return Checkbox(compact=True, classes="control")
         if self.field.kind == "choice":
             options = [(choice, choice) for choice in self.field.choices]
-            return ChoiceField(options, prompt=self.field.default or "choose", compact=True, classes="control")
+            return ChoiceField(options, prompt=self.field.default or tr("choose"), compact=True, classes="control")
         wide = " -wide" if self.field.kind in ("text", "list") else ""
         return Input(compact=True, select_on_focus=False, classes=f"control{wide}")
 

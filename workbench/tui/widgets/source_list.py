@@ -10,11 +10,20 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from workbench.language import mark, tr
 from workbench.narration import size
 from workbench.tui.data_sources import DataSource
 from workbench.tui.widgets.list_view import KeyList
+from workbench.tui.words import say
 
 USUAL_WIDTH = 28
+GROUPS = {
+    "added": mark("added"),
+    "bundled": mark("bundled"),
+    "fetched": mark("fetched"),
+    "profiles": mark("profiles"),
+}
+"""The headings."""
 
 
 class SourceList(KeyList):
@@ -31,13 +40,14 @@ class SourceList(KeyList):
 
     def __init__(self) -> None:
         super().__init__(id="sources", classes="pane")
-        self.border_title = "Sources"
+        say(self, border_title="Sources")
         self.sources: Sequence[DataSource] = ()
+        self.current: Path | None = None
         self._shown: list[DataSource | None] = []
 
     def show(self, sources: Sequence[DataSource], current: Path | None) -> None:
         """List these, the current one marked; the cursor goes to it."""
-        self.sources = sources
+        self.sources, self.current = sources, current
         self._shown = []
         self.clear_options()
         width = (self.content_size.width or USUAL_WIDTH) - 1  # the scroll bar
@@ -46,12 +56,18 @@ class SourceList(KeyList):
             if source.group != group:
                 group = source.group
                 self._shown.append(None)
-                self.add_option(Option(Content.styled(group, "bold $foreground 60%"), disabled=True))
+                self.add_option(Option(Content.styled(tr(GROUPS[group]), "bold $foreground 60%"), disabled=True))
             self._shown.append(source)
             self.add_option(Option(_line(source, source.path == current, width)))
         here = [place for place, line in enumerate(self._shown) if line is not None and line.path == current]
         self.highlighted = here[0] if here else next((n for n, line in enumerate(self._shown) if line), None)
         self.border_subtitle = f"{len(sources)}"
+
+    def speak_again(self) -> None:
+        """The headings in another language."""
+        here = self._shown[self.highlighted] if self.highlighted is not None else None
+        self.show(self.sources, self.current)
+        self.highlighted = self._shown.index(here) if here in self._shown else self.highlighted
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Tell the screen."""

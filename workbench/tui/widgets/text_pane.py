@@ -5,13 +5,19 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from workbench.tui.words import say
+
 
 class TextPane(VerticalScroll, can_focus=True):
-    """Shows what it is given; text in it is data, never markup."""
+    """Shows what it is given; text in it is data, never markup.
+
+    Args:
+        heading: the title, marked for `tr`.
+    """
 
     def __init__(self, heading: str, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id, classes="pane")
-        self.border_title = heading
+        say(self, border_title=heading)
 
     def compose(self) -> ComposeResult:
         """The text."""

@@ -128,6 +128,7 @@ _TRAIN = (
     Action("train.checkpoint", "c", "checkpoint", "Save", "Save a checkpoint now."),
     Action("train.evaluate", "e", "evaluate", "Eval", "Measure the validation loss now."),
     Action("train.sample", "g", "sample", "Sample", "Continue the stage's prompts now."),
+    Action("train.rate", "m", "rate", "Rate", "Change the peak learning rate from the next step on.", footer=False),
     Action("train.diagnosis", "d", "diagnosis", "Diagnosis", "Whether this is normal, what is wrong, what helps."),
     Action("train.back", "b", "go_back", "Go back", "Go on from an earlier checkpoint; what came after is kept aside."),
     Action("train.next_chart", "n", "next_chart", "Chart", "Next chart, where only one fits."),
@@ -193,6 +194,9 @@ _PROFILE = (
     Action("profile.text", "f3", "toggle_text", "Form/TOML", "Go from the form to the text, and back."),
     Action("profile.check", "f4", "check", "Check", "Check every setting, every file, memory and disk."),
     Action("profile.open", "f9,o", "choose_profile", "Open", "Choose another profile, bundled or a file."),
+    Action(
+        "profile.measure", "f7", "measure", "Measure", "Take a few real steps of every stage, and see what it takes."
+    ),
     Action("profile.diff", "f6", "diff", "Diff", "Show what was changed since opening or saving.", priority=True),
     Action("profile.undo", "ctrl+z", "undo", "Undo", "Take the last change back.", priority=True),
     Action("profile.redo", "ctrl+y", "redo", "Redo", "Make the change again.", footer=False, priority=True),

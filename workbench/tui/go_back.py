@@ -2,15 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from workbench.control import MAX_LEARNING_RATE
 from workbench.errors import WorkbenchError
-from workbench.events import Diagnosed
 from workbench.language import retell, tr
 from workbench.narration import figure, rate
 from workbench.runs.liveness import is_alive
@@ -18,7 +15,7 @@ from workbench.runs.metrics import read_metrics
 from workbench.runs.rollback import last_good_checkpoint
 from workbench.runs.store import Checkpoint, RunDirectory, StageDirectory
 from workbench.tui.bridge import JobRequest
-from workbench.tui.modals.ask import AskModal
+from workbench.tui.learning_rate import ask_rate
 from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.run_state import RunState, StageState
@@ -26,7 +23,6 @@ from workbench.tui.run_state import RunState, StageState
 if TYPE_CHECKING:
     from workbench.tui.screens.base import WorkbenchScreen
 
-LOWER_BY = 3.0  # what is proposed where the rate was too high
 PATIENCE_SECONDS = 120.0  # for the step at work and its checkpoint
 
 
@@ -50,7 +46,7 @@ async def go_back(screen: "WorkbenchScreen", state: RunState, stage: StageState)
     if choice is None:
         return
     step = steps[choice]
-    peak = await _ask_rate(screen, stage, newest)
+    peak = await ask_rate(screen, stage, newest)
     if peak is None:
         return
     detail = tr(
@@ -78,30 +74,6 @@ def _line(step: int, loss: float | None, best: float | None, good: int | None) -
     notes += [tr("best")] if loss is not None and loss == best else []
     notes += [tr("the last before the trouble")] if step == good else []
     return Content.assemble(f"{tr('step {step:>8,}', step=step)}   ", ("   ".join(notes), "$foreground 60%"))
-
-
-async def _ask_rate(screen: "WorkbenchScreen", stage: StageState, newest: Sequence[Diagnosed]) -> float | None:
-    """The peak learning rate to go on with; None where the person left."""
-    peak = stage.peak_learning_rate or max((bucket.high for bucket in stage.learning_rate.buckets), default=1e-3)
-    too_high = any(finding.finding in ("spike", "learning_rate_high") for finding in newest)
-    proposed = peak / LOWER_BY if too_high else peak
-    detail = tr("It was {rate} so far; the schedule goes on with the new peak.", rate=rate(peak))
-    if too_high:
-        detail = tr("{detail} A third of it is proposed, as it seems to be too high.", detail=detail)
-    answer = await screen.workbench.push_screen_wait(
-        AskModal(tr("Peak learning rate from there on"), detail, f"{proposed:.3g}")
-    )
-    if answer is None:
-        return None
-    try:
-        value = float(answer)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= MAX_LEARNING_RATE:
-        words = tr("{answer} is not a number above 0 and at most 1.", answer=repr(answer))
-        screen.notify(words, severity="error", markup=False)
-        return None
-    return value
 
 
 async def _stopped(screen: "WorkbenchScreen", state: RunState) -> bool:

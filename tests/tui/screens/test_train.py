@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from workbench import events
+from workbench.control import Command
 from workbench.events import Event, StepFinished
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
+from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.widgets.figures import Figures
 from workbench.tui.widgets.line_chart import LineChart
@@ -273,3 +276,26 @@ async def test_the_best_validation_is_marked(
         await begin(app, pilot, wait_until)
         await wait_until(pilot, lambda: "◆" in screen_text(app))
         assert "4.364 @ 40" in app.current.query_one("#model", Figures).plain
+
+
+async def test_another_learning_rate_is_asked_for_and_sent(
+    workbench: MakeApp, wait_until: Wait, script: list[Event]
+) -> None:
+    app = workbench(script)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(app, pilot, wait_until)
+        assert app.bridge.active is not None
+        asked: list[Any] = []
+        app.bridge.active.request = asked.append  # type: ignore[method-assign]
+        await pilot.press("m")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
+        app.screen.query_one(Input).value = "none"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: not isinstance(app.screen, AskModal))
+        assert asked == []
+        await pilot.press("m")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
+        app.screen.query_one(Input).value = "3e-4"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: bool(asked))
+        assert asked == [Command("learning_rate", 3e-4)]

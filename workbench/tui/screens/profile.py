@@ -17,6 +17,7 @@ from workbench.language import mark, retell, tr, tr_many
 from workbench.profile import list_profiles
 from workbench.tui.actions import bindings
 from workbench.tui.modals.diff import DiffModal
+from workbench.tui.modals.dry_run import DryRunModal
 from workbench.tui.modals.profiles import ProfilesModal, profile_files
 from workbench.tui.profile_draft import Location, ProfileDraft, Section, found_again
 from workbench.tui.profile_examination import Examination, Problem, examine, values_at
@@ -434,6 +435,15 @@ class ProfileScreen(WorkbenchScreen):
         self.workbench.push_screen(
             DiffModal(tr("{profile}: changes", profile=self.draft.name), self.draft.original, self.draft.text)
         )
+
+    def action_measure(self) -> None:
+        """Take a few real steps of every stage, and show what the whole takes by them."""
+        found = self.examination
+        if found is None or found.profile is None or found.estimate is None or found.problems or not self.examined:
+            self.notify(tr("Put right what is listed under Checks first."), severity="warning")
+            return
+        lengths = {stage.stage: stage.steps for stage in found.estimate.stages}
+        self.workbench.push_screen(DryRunModal(found.profile, lengths))
 
     @work(exclusive=True, group="run")
     async def action_run(self) -> None:

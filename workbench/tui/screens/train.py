@@ -19,6 +19,7 @@ from workbench.runs.store import RunDirectory
 from workbench.tui.actions import bindings
 from workbench.tui.bridge import JobRequest, WatchedRun
 from workbench.tui.go_back import go_back
+from workbench.tui.learning_rate import ask_rate
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.diagnosis import DiagnosisModal
 from workbench.tui.run_state import RunState, StageState
@@ -35,7 +36,7 @@ from workbench.tui.words import say
 
 SMOOTHINGS = (0.0, 0.6, 0.9)
 PAGES = ("loss", "rate", "norm", "speed")
-STEERING = frozenset({"stop", "checkpoint", "evaluate", "sample"})
+STEERING = frozenset({"stop", "checkpoint", "evaluate", "sample", "rate"})
 
 
 class TrainScreen(WorkbenchScreen):
@@ -189,6 +190,17 @@ class TrainScreen(WorkbenchScreen):
     def action_sample(self) -> None:
         """Ask for samples."""
         self._request("sample", tr("The model continues the prompts after this step."))
+
+    @work(exclusive=True, group="rate")
+    async def action_rate(self) -> None:
+        """Ask for another peak learning rate."""
+        stage = self.stage
+        if stage is None:
+            return
+        peak = await ask_rate(self, stage, stage.findings[-1:])
+        if peak is not None:
+            self._steer(lambda run: run.request(Command("learning_rate", peak)))
+            self.notify(tr("The peak learning rate is {rate} from the next step on.", rate=rate(peak)), timeout=3)
 
     async def action_resume_run(self) -> None:
         """Go on with a run that ended early."""

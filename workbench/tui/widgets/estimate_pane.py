@@ -48,13 +48,15 @@ def _parts(estimate: Estimate) -> list[Figure]:
 def _needs(estimate: Estimate) -> list[Figure]:
     largest = max(estimate.stages, key=lambda stage: stage.memory_bytes)
     weights, trained, total = largest.training_bytes, largest.trained_parameters, estimate.parameters.total
-    activations = max(0, estimate.memory_bytes - PROGRAM_BYTES - weights)
+    taught = largest.teacher_bytes
+    activations = max(0, estimate.memory_bytes - PROGRAM_BYTES - weights - taught)
     note = f"{weights / total:.3g} B each" if trained == total else f"{count(trained)} trained"
     return [
         *(_stage(each.stage, each.steps, each.tokens) for each in estimate.stages),
         Figure("memory", f"~{size(estimate.memory_bytes)}", note=f"of {size(estimate.memory_available_bytes)}"),
         Figure("  program", size(PROGRAM_BYTES)),
         Figure("  weights", size(weights), note=note),
+        *([Figure("  teacher", size(taught))] if taught else []),
         Figure("  rows", size(activations)),
         Figure("disk", f"~{size(estimate.disk_bytes)}", note=f"of {size(estimate.disk_free_bytes)}"),
         Figure("time", f"~{_time(estimate)}", note="rough"),

@@ -22,12 +22,17 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "model_settings",
     "presets",
     "size_search",
+    "stage_tables",
+    "arithmetic",
+    "baselines",
+    "event",
+    "teaching_events",
 }
 JOBS = {"jobs"} | {
     f"job_{part}"
     for part in (
-        *("batches", "data", "evaluation", "inputs", "kernels", "machine", "plan", "preferences", "ranks"),
-        *("setting", "sizes", "stage", "tokenizer"),
+        *("batches", "data", "evaluation", "inputs", "kernels", "machine", "parents", "plan", "preferences", "ranks"),
+        *("setting", "sizes", "stage", "teacher", "tokenizer", "writing"),
     )
 }
 MAY_IMPORT: dict[str, set[str]] = {

@@ -238,7 +238,8 @@ def test_overrides_are_typed_as_toml_is() -> None:
 
 def test_the_schema_asks_for_data_and_one_length() -> None:
     stage = profile_schema()["$defs"]["StageSettings"]
-    assert stage["oneOf"] == [{"required": ["steps"]}, {"required": ["epochs"]}, {"required": ["tokens"]}]
+    assert stage["if"] == {"properties": {"kind": {"const": "generate"}}}  # which has no length
+    assert stage["else"]["oneOf"] == [{"required": ["steps"]}, {"required": ["epochs"]}, {"required": ["tokens"]}]
     as_list = next(each for each in stage["properties"]["data"]["anyOf"] if each.get("type") == "array")
     assert as_list["minItems"] == 1
 

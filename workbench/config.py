@@ -19,11 +19,19 @@ from workbench.setting_types import (
     WholeNumber,
     as_sources,
 )
+from workbench.stage_tables import DistillSettings as DistillSettings
+from workbench.stage_tables import GenerateSettings as GenerateSettings
+from workbench.stage_tables import LoraSettings as LoraSettings
+from workbench.stage_tables import PreferenceSettings as PreferenceSettings
 
-OneOrMoreNames = OneOrMoreFiles
+BASELINE_SUFFIX = "-alone"  # of the name of a stage that trains a student without its teacher
+STAGE_PREFIX = "stage:"  # of a data reference: what that generate stage wrote
 
 PARTS_ONLY = "parts only"  # a validation context: what tables say of each other is not looked at
-_LENGTHS = ("steps", "epochs", "tokens")  # of a stage: it has one of them
+_LENGTHS = ("steps", "epochs", "tokens")  # of a stage that trains: it has one of them
+_TABLES_OF_KINDS = ("dpo", "distill", "generate")  # each is the kind of the stages that have it
+# What a stage that only writes data goes by, beside its own table.
+_GENERATE_KEYS = frozenset({"name", "kind", "from_", "data", "format", "batch_size", "generate"})
 # What a run's folder holds beside its stages.
 _TAKEN_NAMES = ("tokenizer", "lock")
 _TAKEN_ENDINGS = (".toml", ".json", ".jsonl", ".md", ".log")
@@ -133,78 +141,28 @@ Sources = Annotated[
 ]
 
 
-class LoraSettings(Settings):
-    """Small matrices that are trained beside the weights, which stand still."""
-
-    rank: Annotated[WholeNumber, Field(gt=0, le=4096)] = 8
-    """Width of the added matrices."""
-    alpha: Annotated[float, Field(gt=0)] = 16.0
-    """Weight of the update: it is scaled by alpha / rank."""
-    dropout: Fraction = 0.0
-    """Share of the inputs that a training step hides from the added matrices."""
-    target_modules: OneOrMoreNames = ["all-linear"]
-    """Layers to adapt, such as `q_proj`; `all-linear` for every linear layer of the blocks."""
-    rank_stabilized: bool = False
-    """Scale by alpha / sqrt(rank), so that wide matrices learn as fast as narrow ones."""
-    quantize: Literal["none", "int8"] = "none"
-    """Keep the weights that stand still in int8, in a quarter of the memory; merged weights are floats again."""
-    merge: bool = True
-    """Write the weights with the update in them as the stage's model; otherwise the adapter alone is its result."""
-
-
-class PreferenceSettings(Settings):
-    """How a `dpo` stage learns from pairs of a better and a worse answer."""
-
-    loss: Literal["sigmoid", "ipo", "simpo", "orpo"] = "sigmoid"
-    """sigmoid: DPO; ipo: bounded, for clear preferences; simpo and orpo: by mean log-probability, no reference."""
-    beta: Annotated[float, Field(gt=0)] = 0.1
-    """Hold of the reference: the larger, the less answers drift from it. Of orpo the weight of the odds ratio; simpo
-    takes 2 and more."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Share of pairs taken to be the wrong way round; for sigmoid and simpo."""
-    gamma: Annotated[float, Field(ge=0)] = 0.5
-    """By how much simpo wants the better answer to lead, before beta."""
-    sft_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of plain fine-tuning on the better answers beside it: without, both answers may get rarer, as long as the
-    worse does faster. orpo has it already, with weight 1."""
-
-    @property
-    def imitation(self) -> float:
-        """The weight of fine-tuning on the better answers, whatever the loss calls it."""
-        return 1.0 if self.loss == "orpo" else self.sft_weight
-
-    @property
-    def has_reference(self) -> bool:
-        """Whether the loss compares with a frozen reference."""
-        return self.loss not in ("simpo", "orpo")
-
-    @model_validator(mode="after")
-    def _possible(self) -> "PreferenceSettings":
-        problems = []
-        if self.label_smoothing and self.loss in ("ipo", "orpo"):
-            problems.append(f"label_smoothing: has no effect with loss = {self.loss!r}; leave it out")
-        if self.gamma != type(self).model_fields["gamma"].default and self.loss != "simpo":
-            problems.append(f"gamma: has no effect with loss = {self.loss!r}; leave it out")
-        if self.sft_weight and self.loss == "orpo":
-            problems.append("sft_weight: orpo imitates the better answers already; leave it out")
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
-
-
 class StageSettings(Settings):
     """One stage of training: which loss, on which data, for how long."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in _LENGTHS]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"kind": {"const": "generate"}}},
+            "else": {"oneOf": [{"required": [key]} for key in _LENGTHS]},
+        }
+    )
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$", max_length=60)
     """Unique name; the kind when absent."""
-    kind: Literal["pretrain", "sft", "dpo"]
-    """pretrain: every token is a target; sft: the assistant's turns are; dpo: of two answers the better gains."""
+    kind: Literal["pretrain", "sft", "dpo", "distill", "generate"]
+    """pretrain: every token is a target; sft: the assistant's turns are; dpo: of two answers the better gains;
+    distill: learn from a teacher's probabilities; generate: train nothing, write answers that a later stage learns."""
     from_: str | None = Field(default=None, alias="from")
     """Stage or model directory to start from; the stage before when absent."""
+    teacher: str | None = None
+    """For a stage of kind distill: the earlier stage or the model directory to learn from."""
     data: Sources
-    """Files, folders or patterns, also `bundled:FILE` and `fetched:NAME/FILE`; or {path, weight} tables to mix."""
+    """Files, folders or patterns, also `bundled:FILE`, `fetched:NAME/FILE` and `stage:NAME` (what a generate stage
+    wrote); or {path, weight} tables to mix."""
     format: Literal["auto", "jsonl", "json", "text", "csv", "parquet"] = "auto"
     """How the files are read; `auto` goes by name and content."""
     validation: Files = []
@@ -214,7 +172,7 @@ class StageSettings(Settings):
     sequence_length: Annotated[WholeNumber, Field(gt=0, le=1_000_000)] = 256
     """Tokens a row."""
     batch_size: Annotated[WholeNumber, Field(gt=0, le=100_000)] = 32
-    """Rows by optimizer step; of dpo, pairs of them."""
+    """Rows by optimizer step; of dpo, pairs of them; of generate, prompts answered at once."""
     micro_batch_size: PositiveInt | Literal["auto"] = "auto"
     """Rows computed at once; `auto` takes as many as fit into memory. The result does not depend on it."""
     steps: PositiveInt | None = None
@@ -244,6 +202,10 @@ class StageSettings(Settings):
     """LoRA: present, small added matrices are trained in place of the weights."""
     dpo: PreferenceSettings | None = None
     """For a stage of kind dpo."""
+    distill: DistillSettings | None = None
+    """For a stage of kind distill."""
+    generate: GenerateSettings | None = None
+    """For a stage of kind generate."""
     isolate_documents: bool = True
     """Keep documents that share a row from seeing each other."""
     log_every: PositiveInt = 10
@@ -266,6 +228,9 @@ class StageSettings(Settings):
     """Steps between checkpoints; 0 keeps one at most every ten minutes and the one at the end."""
     keep: PositiveInt = 2
     """Newest checkpoints that stay on the disk, beside the best."""
+    model: ModelSettings | None = None
+    """Sizes of a model of the stage's own, which then starts from random weights (or from path); for pretrain, sft,
+    distill."""
 
     @property
     def data_files(self) -> list[str]:
@@ -282,15 +247,16 @@ class StageSettings(Settings):
     def _name_it(cls, given: Any) -> Any:
         if isinstance(given, dict) and not given.get("name") and isinstance(given.get("kind"), str):
             given = {**given, "name": given["kind"]}
-        if isinstance(given, dict) and given.get("kind") == "dpo" and given.get("dpo") is None:
-            given = {**given, "dpo": {}}
+        kind = given.get("kind") if isinstance(given, dict) else None
+        if kind in _TABLES_OF_KINDS and given.get(kind) is None:
+            given = {**given, kind: {}}
         return given
 
     @model_validator(mode="after")
     def _possible(self) -> "StageSettings":
-        problems = []
+        problems = self._kind_problems()
         lengths = [key for key in _LENGTHS if getattr(self, key) is not None]
-        if len(lengths) != 1:
+        if len(lengths) != 1 and self.kind != "generate":
             found = " and ".join(lengths) if lengths else "none"
             problems.append(f"steps: exactly one of steps, epochs and tokens says how long the stage is; found {found}")
         if 0 < len(self.data_sources) < len(self.data):
@@ -309,13 +275,36 @@ class StageSettings(Settings):
                 )
         if self.schedule != "wsd" and self.decay_fraction != type(self).model_fields["decay_fraction"].default:
             problems.append("decay_fraction: has no effect beside another schedule than 'wsd'; leave it out")
-        if self.dpo is not None and self.kind != "dpo":
-            problems.append(f"dpo: has no effect in a stage of kind {self.kind!r}; leave it out, or set kind = 'dpo'")
         if self.sequence_length < 2:
             problems.append("sequence_length: a row needs two tokens at least")
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _kind_problems(self) -> list[str]:
+        """What does not go together with the stage's kind."""
+        beside = f"in a stage of kind {self.kind!r}; leave it out"
+        problems = [
+            f"{table}: has no effect {beside}, or set kind = {table!r}"
+            for table in _TABLES_OF_KINDS
+            if getattr(self, table) is not None and self.kind != table
+        ]
+        if self.kind == "generate":
+            idle = [
+                str(field.alias or name)
+                for name, field in type(self).model_fields.items()
+                if name not in _GENERATE_KEYS and name not in _TABLES_OF_KINDS and getattr(self, name) != field.default
+            ]
+            return problems + [f"{key}: has no effect {beside}: it trains nothing" for key in idle]
+        if self.kind == "distill" and self.teacher is None:
+            problems.append("teacher: is missing; name the earlier stage or the model directory to learn from")
+        if self.kind != "distill" and self.teacher is not None:
+            problems.append(f"teacher: has no effect {beside}, or set kind = 'distill'")
+        if self.model is not None and self.kind == "dpo":
+            problems.append("model: a dpo stage has its reference's sizes; leave it out")
+        if self.model is not None and self.from_ is not None:
+            problems.append("from: has no effect beside [stage.model], the stage's own model; leave one of them out")
+        return problems
 
 
 class EvaluateSettings(Settings):
@@ -362,28 +351,37 @@ class Profile(Settings):
         if info.context == PARTS_ONLY:
             return self
         problems = []
-        seen: set[str] = set()
+        seen, writers = set[str](), set[str]()
+        sizes_of: dict[str, ModelSettings | None] = {}
+        before: ModelSettings | None = self.model
+        baselines = {f"{each.name}{BASELINE_SUFFIX}" for each in self.stage if each.distill and each.distill.baseline}
+        weights = self.model.path is not None  # whether a stage without from finds weights to start from
         for stage in self.stage:
             if stage.name in seen:
                 problems.append(f"stage.{stage.name}.name: two stages have this name; give each its own")
-            if stage.from_ is not None and stage.from_ == stage.name:
-                problems.append(f"stage.{stage.name}.from: a stage cannot start from itself")
-            if stage.kind == "dpo" and stage is self.stage[0] and stage.from_ is None and self.model.path is None:
-                problems.append(
-                    f"stage.{stage.name}.from: there is no reference, only random weights; put an sft stage before it, "
-                    "or give from or model.path"
-                )
-            if stage.lora is not None and stage is self.stage[0] and stage.from_ is None and self.model.path is None:
-                problems.append(
-                    f"stage.{stage.name}.lora: there are only random weights to adapt; put a stage before it, or give "
-                    "from or model.path"
-                )
-            if self.model.path is None and stage.sequence_length > self.model.max_position_embeddings:
+            if stage.name in baselines:
+                problems.append(f"stage.{stage.name}.name: it is what a baseline is called; choose another")
+            for key, named in (("from", stage.from_), ("teacher", stage.teacher)):
+                if named == stage.name:
+                    verb = "start" if key == "from" else "learn"
+                    problems.append(f"stage.{stage.name}.{key}: a stage cannot {verb} from itself")
+                elif named in writers:
+                    problems.append(f"stage.{stage.name}.{key}: {named} writes data and has no model; name another")
+            found = stage.from_ is not None or (weights if stage.model is None else stage.model.path is not None)
+            told = _written_data_problems(stage, writers) + ([] if found else _without_weights(stage))
+            problems += [f"stage.{stage.name}.{problem}" for problem in told]
+            seen.add(stage.name)
+            if stage.kind == "generate":
+                writers.add(stage.name)
+                continue
+            sizes = stage.model or (before if stage.from_ is None else sizes_of.get(stage.from_))
+            sizes_of[stage.name] = before = sizes
+            weights = True
+            if sizes is not None and sizes.path is None and stage.sequence_length > sizes.max_position_embeddings:
                 problems.append(
                     f"stage.{stage.name}.sequence_length: {stage.sequence_length} is longer than "
-                    f"model.max_position_embeddings {self.model.max_position_embeddings}; raise that or shorten the row"
+                    f"model.max_position_embeddings {sizes.max_position_embeddings}; raise that or shorten the row"
                 )
-            seen.add(stage.name)
             measured = not self.evaluate.stages or stage.name in self.evaluate.stages
             if self.evaluate.verse_samples and measured and not stage.prompts:
                 problems.append(f"stage.{stage.name}.prompts: evaluate.verse_samples needs them to begin verses with")
@@ -393,3 +391,33 @@ class Profile(Settings):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def _without_weights(stage: StageSettings) -> list[str]:
+    """What a stage asks for that random weights do not have; `from: ...` and the like, to be told with its name."""
+    problems = []
+    if stage.kind == "dpo":
+        problems.append(
+            "from: there is no reference, only random weights; put an sft stage before it, or give from or model.path"
+        )
+    if stage.kind == "generate":
+        problems.append(
+            "from: there is no model that could write, only random weights; put a stage before it, or give from or "
+            "model.path"
+        )
+    if stage.lora is not None:
+        problems.append(
+            "lora: there are only random weights to adapt; put a stage before it, or give from or model.path"
+        )
+    return problems
+
+
+def _written_data_problems(stage: StageSettings, writers: set[str]) -> list[str]:
+    """References to what an earlier stage wrote, where there is no such stage."""
+    wanted = [file.removeprefix(STAGE_PREFIX) for file in stage.data_files if file.startswith(STAGE_PREFIX)]
+    listed = ", ".join(sorted(writers)) or "none"
+    return [
+        f"data: {STAGE_PREFIX}{name}: there is no generate stage of this name before it; there are: {listed}"
+        for name in wanted
+        if name not in writers
+    ]

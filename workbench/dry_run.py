@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import IO
 
 from workbench import events
+from workbench.baselines import with_baselines
 from workbench.config import Profile, StageSettings
 from workbench.errors import WorkbenchError
 from workbench.profile import parse_profile, profile_text
 
 STEPS = 5  # of a stage; the first is not counted
+ANSWERS = 2  # batches of them that a stage writes which trains nothing
 NAME = "dry-run"
 
 
@@ -30,7 +32,7 @@ class StageTrial:
     """What was measured of a stage.
 
     Args:
-        steps: of the whole stage; None where only its data tell.
+        steps: of the whole stage; None where only its data tell. A prompt is a step of a stage that writes.
         step_seconds: of a step, the median; once_seconds: of everything that happens once (reference, exam, files);
             validation_seconds: of one validation, of which there will be `validations`.
         memory_bytes: of the process at most, while it trained.
@@ -88,6 +90,11 @@ def shortened(profile: Profile, steps: int = STEPS) -> Profile:
     cut = parse_profile(text, NAME).model_copy(deep=True)
     stages = []
     for stage in cut.stage:
+        if stage.generate is not None:
+            few = min(stage.generate.limit or ANSWERS * stage.batch_size, ANSWERS * stage.batch_size)
+            limited = stage.generate.model_copy(update={"limit": few})
+            stages.append(stage.model_copy(update={"generate": limited}))
+            continue
         changes: dict[str, object] = {"log_every": 1, "evaluate_every": 0, "sample_every": 0, "patience": 0}
         if stage.steps is None or stage.steps > steps:
             changes |= {"steps": steps, "epochs": None, "tokens": None, "warmup": min(stage.warmup, steps - 1)}
@@ -117,7 +124,7 @@ def dry_run(
         with (Path(folder) / "problem").open("w+", encoding="utf-8") as problem:
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=problem, text=True, encoding="utf-8") as run:
                 assert run.stdout is not None
-                measures = _Measures(profile, lengths)
+                measures = _Measures(with_baselines(profile), lengths)
                 try:
                     for event in _events(run.stdout):
                         on_event(event)
@@ -183,6 +190,22 @@ class _Measures:
             case events.StageFinished():
                 self.stages.append(self._measured(event))
                 self.steps, self.validations, self.began = [], [], event.at
+            case events.AnswersWritten() if event.finished:
+                self.stages.append(self._written(event))
+                self.began = event.at
+
+    def _written(self, event: events.AnswersWritten) -> StageTrial:
+        stage = next(each for each in self.profile.stage if each.name == event.stage)
+        return StageTrial(
+            stage=event.stage,
+            steps=None if stage.generate is None else stage.generate.limit,
+            step_seconds=event.seconds / max(event.prompts, 1),
+            once_seconds=max(0.0, event.at - self.began - event.seconds),
+            validation_seconds=0.0,
+            validations=0,
+            memory_bytes=0,
+            tokens_per_second=event.tokens_per_second,
+        )
 
     def _measured(self, event: events.StageFinished) -> StageTrial:
         stage = next(each for each in self.profile.stage if each.name == event.stage)

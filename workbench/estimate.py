@@ -2,15 +2,29 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import psutil
 
+from workbench.arithmetic import Parameters as Parameters
+from workbench.arithmetic import Sizes as Sizes
+from workbench.arithmetic import Trained as Trained
+from workbench.arithmetic import activation_bytes_per_token as activation_bytes_per_token
+from workbench.arithmetic import cached_bytes_by_target as cached_bytes_by_target
+from workbench.arithmetic import count_lora as count_lora
+from workbench.arithmetic import count_parameters as count_parameters
+from workbench.arithmetic import count_trained as count_trained
+from workbench.arithmetic import linear_shapes as linear_shapes
+from workbench.arithmetic import rows_per_unit as rows_per_unit
+from workbench.arithmetic import state_bytes as state_bytes
+from workbench.arithmetic import train_flops_per_token as train_flops_per_token
+from workbench.arithmetic import training_bytes as training_bytes
+from workbench.baselines import with_baselines
 from workbench.bundled import find_data
-from workbench.config import LoraSettings, Profile, StageSettings, TokenizerSettings
+from workbench.config import STAGE_PREFIX, Profile, StageSettings, TokenizerSettings
 from workbench.errors import DataError
 from workbench.machine import fast_at_bf16
 
@@ -25,62 +39,6 @@ STEP_SECONDS, LAYER_SECONDS = 0.0012, 0.001
 RACE_SECONDS = 0.3  # between other programs' turns there is a quiet moment in this time
 
 
-class Sizes(Protocol):
-    """The sizes that the arithmetic needs, as a profile or a config.json has them."""
-
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def intermediate_size(self) -> int: ...
-    @property
-    def num_hidden_layers(self) -> int: ...
-    @property
-    def num_attention_heads(self) -> int: ...
-    @property
-    def num_key_value_heads(self) -> int: ...
-    @property
-    def head_dim(self) -> int: ...
-    @property
-    def tie_word_embeddings(self) -> bool: ...
-    @property
-    def qk_norm(self) -> bool: ...
-    @property
-    def num_experts(self) -> int | None: ...
-    @property
-    def num_experts_per_tok(self) -> int | None: ...
-    @property
-    def moe_intermediate_size(self) -> int | None: ...
-    @property
-    def shared_expert_intermediate_size(self) -> int | None: ...
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """Numbers of a model by part.
-
-    Args:
-        feed_forward: experts and their routers included.
-        inactive: those of feed_forward in experts that a token does not visit.
-    """
-
-    embeddings: int
-    attention: int
-    feed_forward: int
-    norms: int
-    head: int
-    inactive: int = 0
-
-    @property
-    def total(self) -> int:
-        """All of them; a tied head is counted once, as an embedding."""
-        return self.embeddings + self.attention + self.feed_forward + self.norms + self.head
-
-    @property
-    def active(self) -> int:
-        """Those that one token is computed with."""
-        return self.total - self.inactive
-
-
 @dataclass(frozen=True)
 class StageEstimate:
     """What a stage takes.
@@ -88,7 +46,8 @@ class StageEstimate:
     Args:
         steps: None where the length is in epochs of data whose size is not known.
         flops: of all steps.
-        memory_bytes: at the peak; `training_bytes` of it are weights, gradients and what the optimizer remembers.
+        memory_bytes: at the peak; `training_bytes` of it are weights, gradients and what the optimizer remembers, and
+            `teacher_bytes` what a distill stage holds of its teacher.
         trained_parameters: how many numbers move.
         disk_bytes: of its checkpoints and its model.
         seconds: rough; None where steps is.
@@ -103,6 +62,7 @@ class StageEstimate:
     trained_parameters: int
     disk_bytes: int
     seconds: float | None
+    teacher_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,139 +88,6 @@ class Estimate:
         return None if None in times else sum(seconds for seconds in times if seconds is not None)
 
 
-def count_parameters(sizes: Sizes, vocab_size: int) -> Parameters:
-    """The parameters of a decoder of any family by part."""
-    hidden, layers = sizes.hidden_size, sizes.num_hidden_layers
-    queries, keys = sizes.num_attention_heads * sizes.head_dim, sizes.num_key_value_heads * sizes.head_dim
-    experts, visited = sizes.num_experts or 0, sizes.num_experts_per_tok or 0
-    expert, shared = 3 * hidden * (sizes.moe_intermediate_size or 0), sizes.shared_expert_intermediate_size or 0
-    feed_forward = 3 * hidden * sizes.intermediate_size
-    if experts:
-        gate_of_shared = hidden if shared else 0
-        feed_forward = experts * (expert + hidden) + 3 * hidden * shared + gate_of_shared
-    return Parameters(
-        embeddings=vocab_size * hidden,
-        attention=layers * hidden * (2 * queries + 2 * keys),
-        feed_forward=layers * feed_forward,
-        norms=(2 * layers + 1) * hidden + (2 * layers * sizes.head_dim if sizes.qk_norm else 0),
-        head=0 if sizes.tie_word_embeddings else vocab_size * hidden,
-        inactive=layers * (experts - visited) * expert,
-    )
-
-
-def linear_shapes(sizes: Sizes) -> dict[str, tuple[int, int]]:
-    """The linear layers of a block by name: (in_features, out_features). Routed experts are none."""
-    hidden, inner = sizes.hidden_size, sizes.intermediate_size
-    queries, keys = sizes.num_attention_heads * sizes.head_dim, sizes.num_key_value_heads * sizes.head_dim
-    shapes = {
-        "q_proj": (hidden, queries),
-        "k_proj": (hidden, keys),
-        "v_proj": (hidden, keys),
-        "o_proj": (queries, hidden),
-    }
-    if sizes.num_experts:
-        inner = sizes.shared_expert_intermediate_size or 0
-        if not inner:
-            return shapes
-        shapes["shared_expert_gate"] = (hidden, 1)
-    return {**shapes, "gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden)}
-
-
-def rows_per_unit(stage: StageSettings) -> int:
-    """Rows that count as one of a batch: a chosen and a rejected answer, or a row of text."""
-    return 2 if stage.kind == "dpo" else 1
-
-
-def count_lora(sizes: Sizes, lora: LoraSettings) -> int:
-    """The parameters that LoRA adds and trains."""
-    wanted = [name.rpartition(".")[2] for name in lora.target_modules]
-    chosen = [shape for name, shape in linear_shapes(sizes).items() if name in wanted or "all-linear" in wanted]
-    return sizes.num_hidden_layers * lora.rank * sum(inputs + outputs for inputs, outputs in chosen)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """How many numbers a stage moves, `matrices` of them in matrices of the blocks."""
-
-    total: int
-    matrices: int
-
-
-def count_trained(sizes: Sizes, vocab_size: int, stage: StageSettings) -> Trained:
-    """What a stage moves: the whole model, or what LoRA adds to it."""
-    if stage.lora is not None:
-        added = count_lora(sizes, stage.lora)
-        return Trained(added, added)
-    parts = count_parameters(sizes, vocab_size)
-    return Trained(parts.total, parts.attention + parts.feed_forward)
-
-
-def training_bytes(sizes: Sizes, vocab_size: int, stage: StageSettings, copied: bool = True) -> int:
-    """What a stage holds beside activations.
-
-    Of what is trained: weights and gradients in float32, weights in bf16 once more, the state. Of what stands still
-    under LoRA: the weights and that copy, or a byte for each that is kept in int8.
-
-    Args:
-        copied: False leaves out the copy in bf16, which not every precision makes.
-    """
-    by_weight = 6 if copied else 4
-    trained = count_trained(sizes, vocab_size, stage)
-    still = 0
-    if stage.lora is not None:
-        total = count_parameters(sizes, vocab_size).total
-        linear = sizes.num_hidden_layers * sum(inputs * outputs for inputs, outputs in linear_shapes(sizes).values())
-        still = linear + by_weight * (total - linear) if stage.lora.quantize == "int8" else by_weight * total
-    return still + (by_weight + 4) * trained.total + state_bytes(trained, stage)
-
-
-def state_bytes(trained: Trained, stage: StageSettings) -> int:
-    """What a stage remembers between steps beside the weights: the optimizer's memories and the moving average.
-
-    AdamW keeps two memories a parameter, Muon one of each matrix in a block; int8 adds a scale to each 256 numbers.
-    """
-    memory = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0 + 4 / 256}[stage.optimizer.state]
-    alone = trained.matrices if stage.optimizer.name == "muon" else 0
-    average = 4 * trained.total if stage.ema else 0
-    return int(memory * (2 * trained.total - alone)) + average
-
-
-def train_flops_per_token(
-    sizes: Sizes, vocab_size: int, sequence_length: int, lora: LoraSettings | None = None
-) -> float:
-    """FLOPs of one training step by token: two a weight forward, four backward, and attention over half a row.
-
-    Weights that stand still beside LoRA's need no gradient of their own, hence two less.
-
-    Source: Kaplan et al. 2020, arXiv:2001.08361, section 2.1, with the output matrix counted and attention causal.
-    """
-    parts = count_parameters(sizes, vocab_size)
-    weights = parts.attention + parts.feed_forward - parts.inactive + vocab_size * sizes.hidden_size
-    attention = sizes.num_hidden_layers * sizes.num_attention_heads * sizes.head_dim * sequence_length
-    added = 0 if lora is None else count_lora(sizes, lora)
-    return (6.0 if lora is None else 4.0) * weights + 6.0 * added + 6.0 * attention
-
-
-def activation_bytes_per_token(sizes: Sizes, recomputed: bool = False) -> int:
-    """What a training step keeps by token for the backward pass, in float32: the inputs of each block's operations.
-
-    Args:
-        recomputed: with gradient checkpointing, the input of each block and the inside of one.
-    """
-    keys = sizes.num_key_value_heads * sizes.head_dim
-    queries = sizes.num_attention_heads * sizes.head_dim
-    block = 6 * sizes.hidden_size + 3 * queries + 4 * keys + (queries + keys if sizes.qk_norm else 0)
-    visited = (sizes.num_experts_per_tok or 0) if sizes.num_experts else 0
-    if visited:  # a token is copied for each of its experts, and so is what they give
-        block += visited * (2 * sizes.hidden_size + 4 * (sizes.moe_intermediate_size or 0))
-        block += 4 * (sizes.shared_expert_intermediate_size or 0) + 4 * (sizes.num_experts or 0)
-    else:
-        block += 4 * sizes.intermediate_size
-    if recomputed:
-        return 4 * (sizes.num_hidden_layers * sizes.hidden_size + block + 4 * sizes.hidden_size)
-    return 4 * (sizes.num_hidden_layers * block + 4 * sizes.hidden_size)
-
-
 def choose_micro_batch_size(sizes: Sizes, vocab_size: int, stage: StageSettings, room: int) -> int:
     """The most rows, or pairs, at once, up to a whole batch, whose activations take at most half of `room` bytes."""
     fixed = training_bytes(sizes, vocab_size, stage)
@@ -273,21 +100,66 @@ def _unit_bytes(sizes: Sizes, stage: StageSettings) -> int:
     return by_token * stage.sequence_length * rows_per_unit(stage)
 
 
+@dataclass(frozen=True)
+class StageModels:
+    """The models that a stage holds: its own, and the teacher of a distill stage."""
+
+    own: Sizes
+    teacher: Sizes | None = None
+
+
+def stage_models(profile: Profile, first: Sizes, named: Mapping[str, Sizes]) -> dict[str, StageModels]:
+    """The models of every stage, by its name.
+
+    Args:
+        first: what the first stage starts with where it has no model of its own.
+        named: the sizes of the model directories that the profile names.
+    """
+    found = dict[str, StageModels]()
+    before = first
+    for stage in profile.stage:
+        if stage.model is not None:
+            own: Sizes = named.get(stage.model.path, first) if stage.model.path is not None else stage.model
+        elif stage.from_ is not None:
+            own = found[stage.from_].own if stage.from_ in found else named.get(stage.from_, first)
+        else:
+            own = before
+        teacher = None
+        if stage.teacher is not None:
+            teacher = found[stage.teacher].own if stage.teacher in found else named.get(stage.teacher)
+        found[stage.name] = StageModels(own, teacher)
+        before = before if stage.kind == "generate" else own
+    return found
+
+
 def estimate_profile(
-    profile: Profile, workspace: Path, sizes: Sizes | None = None, vocab_size: int | None = None
+    profile: Profile,
+    workspace: Path,
+    sizes: Sizes | None = None,
+    vocab_size: int | None = None,
+    named: Mapping[str, Sizes] | None = None,
 ) -> Estimate:
     """What `profile` takes on this machine, were it run in `workspace`.
 
     Args:
-        sizes: of the model, where the profile names a model directory; the caller has read its config.json.
+        sizes: of the first stage's model, where the profile names a model directory; the caller has read its
+            config.json.
         vocab_size: likewise, where it names a model or a tokenizer.
+        named: sizes by model directory, where it names some.
     """
-    model = sizes or profile.model
+    profile = with_baselines(profile)
+    models = stage_models(profile, sizes or profile.model, named or {})
     vocab_size = vocab_size or expected_vocab_size(profile.tokenizer)
-    parameters = count_parameters(model, vocab_size)
+    trained = [models[stage.name].own for stage in profile.stage if stage.kind != "generate"]
+    parameters = count_parameters((trained or [sizes or profile.model])[0], vocab_size)
     room = psutil.virtual_memory().available
     flops_per_second = _flops_per_second(profile)
-    stages = tuple(_stage(stage, model, vocab_size, parameters, room, flops_per_second) for stage in profile.stage)
+    stages = tuple(
+        _stage(stage, models[stage.name], vocab_size, room, flops_per_second)
+        if stage.kind != "generate"
+        else _writing(stage, models[stage.name].own, vocab_size, flops_per_second)
+        for stage in profile.stage
+    )
     memory, disk = max(stage.memory_bytes for stage in stages), sum(stage.disk_bytes for stage in stages)
     free = shutil.disk_usage(_existing(workspace)).free
     problems = []
@@ -314,10 +186,46 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
-def _stage(
-    stage: StageSettings, sizes: Sizes, vocab_size: int, parameters: Parameters, room: int, speed: float
-) -> StageEstimate:
-    steps = stage.steps
+def teacher_bytes(teacher: Sizes | None, vocab_size: int, stage: StageSettings) -> int:
+    """What a distill stage holds of its teacher: its weights, and its hidden states of a step's rows.
+
+    With a cache it holds the weights for as long as it asks the teacher, beside a student that waits.
+    """
+    if teacher is None or stage.distill is None:
+        return 0
+    weights = 4 * count_parameters(teacher, vocab_size).total
+    if stage.distill.cache_top_k:
+        return weights
+    return weights + 4 * teacher.hidden_size * stage.batch_size * stage.sequence_length
+
+
+def _writing(stage: StageSettings, sizes: Sizes, vocab_size: int, speed: float) -> StageEstimate:
+    """A generate stage: weights, and the keys and values of the prompts that are answered at once."""
+    assert stage.generate is not None, "filled in where it is absent"
+    weights = 4 * count_parameters(sizes, vocab_size).total
+    by_token = 8 * sizes.num_hidden_layers * sizes.num_key_value_heads * sizes.head_dim
+    written = stage.generate.max_new_tokens
+    kept = stage.batch_size * (by_token * 2 * written + 4 * (3 * vocab_size + sizes.intermediate_size))
+    prompts, tokens = stage.generate.limit, None
+    if prompts is not None:
+        tokens = prompts * stage.generate.samples * written
+    flops = None if tokens is None else tokens * train_flops_per_token(sizes, vocab_size, written) / 3
+    return StageEstimate(
+        stage=stage.name,
+        steps=None,
+        tokens=tokens,
+        flops=flops,
+        memory_bytes=PROGRAM_BYTES + weights + kept,
+        training_bytes=weights,
+        trained_parameters=0,
+        disk_bytes=0 if tokens is None else int(tokens * BYTES_PER_TOKEN),
+        seconds=None if flops is None else flops / speed,
+    )
+
+
+def _stage(stage: StageSettings, models: StageModels, vocab_size: int, room: int, speed: float) -> StageEstimate:
+    sizes, steps = models.own, stage.steps
+    taught = teacher_bytes(models.teacher, vocab_size, stage)
     row = stage.sequence_length * rows_per_unit(stage)
     tokens_per_step = stage.batch_size * row
     if stage.tokens is not None:
@@ -329,15 +237,22 @@ def _stage(
         None if tokens is None else tokens * train_flops_per_token(sizes, vocab_size, stage.sequence_length, stage.lora)
     )
     if stage.micro_batch_size == "auto":
-        rows = choose_micro_batch_size(sizes, vocab_size, stage, room)
+        rows = choose_micro_batch_size(sizes, vocab_size, stage, room - taught)
     else:
         rows = min(stage.micro_batch_size, stage.batch_size)
     trained, fixed = count_trained(sizes, vocab_size, stage), training_bytes(sizes, vocab_size, stage)
     # the newest checkpoints, the best, one being written, and what the stage leaves
     disk = (stage.keep + 2) * (4 * trained.total + state_bytes(trained, stage)) + 4 * trained.total
     if stage.lora is not None and stage.lora.merge:
-        disk += 4 * parameters.total
+        disk += 4 * count_parameters(sizes, vocab_size).total
     seconds = None
+    if tokens is not None and flops is not None and models.teacher is not None and stage.distill is not None:
+        asked, known = tokens, _data_tokens(stage)
+        if k := min(stage.distill.cache_top_k, vocab_size):
+            asked = tokens if known is None else known
+            disk += asked * cached_bytes_by_target(k, vocab_size)
+        if stage.distill.alpha < 1:
+            flops += asked * train_flops_per_token(models.teacher, vocab_size, stage.sequence_length) / 3
     if steps is not None and flops is not None:
         overhead = STEP_SECONDS + LAYER_SECONDS * sizes.num_hidden_layers
         seconds = flops * _repeated(stage) / speed + steps * -(-stage.batch_size // rows) * overhead
@@ -346,8 +261,9 @@ def _stage(
         steps=steps,
         tokens=tokens,
         flops=flops,
-        memory_bytes=PROGRAM_BYTES + fixed + rows * _unit_bytes(sizes, stage),
+        memory_bytes=PROGRAM_BYTES + fixed + taught + rows * _unit_bytes(sizes, stage),
         training_bytes=fixed,
+        teacher_bytes=taught,
         trained_parameters=trained.total,
         disk_bytes=disk,
         seconds=seconds,
@@ -374,6 +290,8 @@ def _size_that_fits(room: int, vocab_size: int) -> str:
 
 
 def _data_tokens(stage: StageSettings) -> int | None:
+    if any(file.startswith(STAGE_PREFIX) for file in stage.data_files):
+        return None  # it is not written yet
     try:
         files = [file for reference in stage.data_files for file in find_data(reference, [Path.cwd()])]
     except DataError:

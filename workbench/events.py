@@ -8,23 +8,16 @@ import dataclasses
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from workbench.event import Event as Event
+from workbench.teaching_events import AnswersWritten as AnswersWritten
+from workbench.teaching_events import StudentCompared as StudentCompared
+from workbench.teaching_events import TeacherReady as TeacherReady
+
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """The base of all events.
-
-    Args:
-        at: seconds since the epoch.
-    """
-
-    at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, kw_only=True)

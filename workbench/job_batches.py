@@ -12,7 +12,7 @@ from workbench.data.mixture import MixedData, MixedLoader
 from workbench.data.order import mix
 from workbench.data.shards import BadRow, DataSettings, PreparedData, prepare
 from workbench.data.stores import TokenStore
-from workbench.job_data import data_files
+from workbench.job_data import data_files, purpose
 from workbench.job_setting import Setting
 from workbench.locations import tokenised_folder
 
@@ -66,8 +66,8 @@ def _prepare(setting: Setting, stage: StageSettings, references: list[str]) -> P
             )
 
     return prepare(
-        data_files(references),
-        stage.kind,
+        data_files(references, setting.run.path),
+        purpose(stage),
         setting.tokenizer,
         DataSettings(
             format=stage.format,
@@ -113,8 +113,9 @@ def make_loader(store: TokenStore, stage: StageSettings, seed: int, shuffle: boo
         batch_size=stage.batch_size,
         seed=seed,
         shuffle=shuffle,
-        packing=_PACKING[stage.kind],
+        packing=_PACKING[purpose(stage)],
         isolate_documents=stage.isolate_documents,
+        same_cuts=stage.distill is not None and stage.distill.cache_top_k > 0,
     )
 
 

@@ -3,19 +3,18 @@
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 import psutil
 import torch
 
-from workbench.config import Profile, StageSettings
+from workbench.config import Profile
 from workbench.errors import DeviceError
-from workbench.estimate import count_parameters, training_bytes
-from workbench.job_sizes import expected_config
+from workbench.estimate import StageModels, count_parameters, stage_models, training_bytes
+from workbench.job_sizes import expected_config, named_models
 from workbench.machine import cpu_name
-from workbench.model.configuration import ModelConfig
 from workbench.model.precision import resolve_device, resolve_precision, suggest_threads
 from workbench.training.ranks import Ranks
 
@@ -37,7 +36,9 @@ def resolve(profile: Profile, earlier: dict[str, Any], ranks: Ranks) -> dict[str
         )
     config, stage = expected_config(profile), profile.stage[0]
     tokens = -(-stage.batch_size // ranks.count) * stage.sequence_length
-    check_memory(config, device, profile.stage, ranks.count if settings.parallel == "fsdp" else 1)
+    models = stage_models(profile, config, named_models(profile))
+    parts = ranks.count if settings.parallel == "fsdp" else 1
+    check_memory(models, config.vocab_size, device, profile, parts)
     precision = earlier.get("precision") or resolve_precision(settings.precision, device, config, tokens)
     known = earlier.get("threads") if earlier.get("ranks", 1) == ranks.count else None
     threads = known if settings.threads == "auto" else settings.threads
@@ -78,22 +79,34 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def check_memory(config: ModelConfig, device: torch.device, stages: Sequence[StageSettings], parts: int = 1) -> None:
-    """Refuse a model that this machine could never train, before hours go into trying.
+def check_memory(
+    models: Mapping[str, StageModels], vocab_size: int, device: torch.device, profile: Profile, parts: int = 1
+) -> None:
+    """Refuse models that this machine could never train, before hours go into trying.
 
     Args:
-        parts: into how many the model is cut, each on a device of its own.
+        models: of every stage, by its name.
+        vocab_size: of all of them.
+        parts: into how many a model in training is cut, each on a device of its own.
     Raises:
-        DeviceError: weights, gradients and the optimizer's memories alone are more than there is.
+        DeviceError: weights, gradients and the optimizer's memories, and a teacher's weights, are more than there is.
     """
-    parameters = count_parameters(config, config.vocab_size).total
-    needed_bytes = max(training_bytes(config, config.vocab_size, stage, copied=False) for stage in stages) // parts
     total = psutil.virtual_memory().total
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-    if needed_bytes > total:
-        needed = f"{parameters:,} parameters need {needed_bytes / 1e9:,.0f} GB to be trained"
-        raise DeviceError("model", f"{needed}, this machine has {total / 1e9:,.0f} GB", "make the model smaller")
+    for stage in profile.stage:
+        own, teacher = models[stage.name].own, models[stage.name].teacher
+        parameters = count_parameters(own, vocab_size).total
+        needed_bytes, purpose = 4 * parameters, "to write"
+        if stage.kind != "generate":
+            needed_bytes, purpose = training_bytes(own, vocab_size, stage, copied=False) // parts, "to be trained"
+        told = f"{parameters:,} parameters"
+        if teacher is not None:
+            taught = count_parameters(teacher, vocab_size).total
+            needed_bytes, told = needed_bytes + 4 * taught, f"{told} and a teacher of {taught:,}"
+        if needed_bytes > total:
+            problem = f"{told} need {needed_bytes / 1e9:,.0f} GB {purpose}, this machine has {total / 1e9:,.0f} GB"
+            raise DeviceError("model", problem, "make the model smaller")
 
 
 def _versions() -> dict[str, str]:

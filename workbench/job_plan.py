@@ -74,13 +74,21 @@ def fingerprint(*parts: Any) -> str:
 def learning_settings(stage: StageSettings) -> dict[str, Any]:
     """The settings of a stage that decide what it learns; its length is told apart, as a stage may go on longer."""
     harmless = _harmless_keys(stage.patience, stage.result)
-    left_out = {*harmless, "steps", "epochs", "tokens", "name", "data", "validation", "from_"}
-    return stage.model_dump(mode="json", exclude=left_out)
+    left_out = {*harmless, "steps", "epochs", "tokens", "name", "data", "validation", "from_", "teacher", "model"}
+    values = stage.model_dump(mode="json", exclude=left_out)
+    _drop_harmless_tables(values)
+    return values
 
 
 def _harmless_keys(patience: int, result: str) -> set[str]:
     """The keys of a stage that may change without changing what it learns."""
     return set(_HARMLESS_STAGE_KEYS) - set(_DECIDING_STAGE_KEYS if patience or result == "best" else ())
+
+
+def _drop_harmless_tables(stage: dict[str, Any]) -> None:
+    """Take out what a distill stage may be compared with: it learns the same."""
+    if stage.get("distill"):
+        stage["distill"] = {key: value for key, value in stage["distill"].items() if key != "baseline"}
 
 
 def stored_profile(run: RunDirectory) -> Profile:
@@ -175,6 +183,7 @@ def _essential(profile: Profile) -> dict[str, Any]:
     for stage in stages.values():
         for key in _harmless_keys(stage["patience"], stage["result"]):
             stage.pop(key)
+        _drop_harmless_tables(stage)
     return {**values, "stage": stages}
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from workbench import events
-from workbench.config import Profile
+from workbench.config import Profile, StageSettings
 from workbench.control import Control
+from workbench.job_data import purpose
 from workbench.runs.store import RunDirectory
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.distributed import Spread
@@ -23,7 +24,7 @@ class Parent:
     Args:
         directory: a model directory; None starts from random weights.
         fingerprint: of all that it was made from.
-        stages: name and kind of every stage so far, for the lineage.
+        stages: of every stage so far, what `lineage_entry` tells.
         base: where the first weights came from; None when they were random.
         scores: of the parent, to compare with.
     """
@@ -58,3 +59,9 @@ class Setting:
     def ranks(self) -> Ranks:
         """Which of how many processes this one is."""
         return self.spread.ranks
+
+
+def lineage_entry(stage: StageSettings) -> dict[str, str]:
+    """Name and kind of a stage, as a model's lineage keeps them; of distill also how it reads its data."""
+    taught = {"learns": purpose(stage)} if stage.kind == "distill" else {}
+    return {"name": stage.name, "kind": stage.kind, **taught}

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from workbench import events
+from workbench.baselines import compared_with
 from workbench.config import StageSettings
 from workbench.data.loader import Position
 from workbench.data.mixture import MixedData, MixedLoader
@@ -24,10 +25,13 @@ from workbench.estimate import (
 from workbench.evaluation.perplexity import evaluate_loss
 from workbench.evaluation.samples import answer_prompt, continue_prompt
 from workbench.job_batches import StageData, training_loader, validation_loader
+from workbench.job_data import purpose
 from workbench.job_machine import free_memory
+from workbench.job_parents import check_vocabulary
 from workbench.job_plan import StageResult, check_lineage, fingerprint, learning_settings, read_result, write_result
 from workbench.job_preferences import make_reference, measure_preferences, needs_reference, open_reference
-from workbench.job_setting import Parent, Setting
+from workbench.job_setting import Parent, Setting, lineage_entry
+from workbench.job_teacher import Teaching
 from workbench.model.adapter import ADAPTER_FOLDER, base_of, load_adapter, load_stacked
 from workbench.model.configuration import model_config
 from workbench.model.initialize import initialize
@@ -36,7 +40,6 @@ from workbench.model.precision import autocast
 from workbench.model.transformer import Transformer
 from workbench.runs.metrics import read_metrics
 from workbench.runs.store import StageDirectory
-from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.checkpoint import Adaptation, load_resume, save_adapter_result, save_result
 from workbench.training.diagnosis import Diagnosis
 from workbench.training.history import StageFigures
@@ -48,8 +51,8 @@ from workbench.training.trainer import Trainer
 class LookAtModel:
     """The trainer's probe: validation loss, and the profile's prompts continued or answered."""
 
-    def __init__(self, setting: Setting, stage: StageSettings, data: StageData) -> None:
-        self._setting, self._stage = setting, stage
+    def __init__(self, setting: Setting, stage: StageSettings, data: StageData, teaching: Teaching | None) -> None:
+        self._setting, self._stage, self._teaching = setting, stage, teaching
         self._tokenizer, self._seed = setting.tokenizer, setting.profile.run.seed
         self._loader = validation_loader(data, stage)
         self._ranks = setting.spread.validating
@@ -62,6 +65,8 @@ class LookAtModel:
         batches = islice(every, self._ranks.rank, None, self._ranks.count)
         collected = self._ranks.collected
         precision = autocast(self._setting.device, self._setting.precision)
+        if self._teaching is not None:
+            return self._teaching.measure(model, batches, collected)
         if self._stage.kind == "dpo":
             lengths = self._tokenizer.byte_lengths()
             return measure_preferences(model, self._stage, batches, lengths, precision, collected)
@@ -70,7 +75,7 @@ class LookAtModel:
 
     def sample(self, model: Transformer) -> list[Sample]:
         """Each prompt with the run's own seed, so that samples of different steps compare."""
-        make = continue_prompt if self._stage.kind == "pretrain" else answer_prompt
+        make = continue_prompt if purpose(self._stage) == "pretrain" else answer_prompt
         return [
             Sample(
                 prompt,
@@ -86,6 +91,7 @@ class StageRun:
 
     Args:
         micro_batch_size: what an earlier start of this run decided; None decides now.
+        teacher: of a distill stage.
     """
 
     def __init__(
@@ -95,14 +101,15 @@ class StageRun:
         parent: Parent,
         data: StageData,
         micro_batch_size: int | None,
+        teacher: Parent | None = None,
     ) -> None:
         self.setting, self.stage, self.parent, self.data = setting, stage, parent, data
         self.directory = setting.run.stage(stage.name)
         self.loader = training_loader(data, stage, seed=setting.profile.run.seed)
         self.steps = stage_steps(stage, self.loader.steps_per_epoch)
-        self.inputs = fingerprint(learning_settings(stage), data.fingerprint, parent.fingerprint)
+        self.inputs = stage_inputs(stage, data, parent, teacher)
         self.fingerprint = fingerprint(self.inputs, self.steps)
-        self.stages = (*parent.stages, {"name": stage.name, "kind": stage.kind})
+        self.stages = (*parent.stages, lineage_entry(stage))
         self.trainer: Trainer | None = None
         checkpoint = setting.ranks.led(self.directory.newest_checkpoint)
         self.checkpoint = checkpoint.path if checkpoint is not None else None
@@ -110,11 +117,15 @@ class StageRun:
             check_lineage(self.checkpoint, self.inputs, setting.run, stage.name)
         self.adaptation = self._adaptation()
         self.model = self._model(self.checkpoint)
+        self.teaching = self._teaching(teacher)
         self.micro_batch_size = setting.ranks.led(lambda: self._micro_batch_size(micro_batch_size))
 
     def run(self) -> bool:
         """Train to the last step or to a stop; True when the last step was taken."""
         if needs_reference(self.stage) and not self.setting.ranks.in_turn(lambda: self._reference_ready() or None):
+            return False
+        teaching, ranks = self.teaching, self.setting.ranks
+        if teaching is not None and not ranks.in_turn(lambda: teaching.prepare(self.micro_batch_size) or None):
             return False
         self.trainer = trainer = self._make_trainer()
         torch.manual_seed(self.setting.profile.run.seed)  # of dropout: the same seed means the same run
@@ -135,11 +146,22 @@ class StageRun:
             if trainer.step < self.steps:
                 self._announce_mixture(trainer.step, trainer.position)
             self.model = self._outcome(trainer)
+        if teaching is not None:
+            if complete and compared_with(self.setting.profile, self.stage) is None:
+                complete = ranks.led(lambda: teaching.compare(self.model))
+            teaching.release()
         return complete
 
     def _on_record(self) -> tuple[float | None, int, tuple[int, int]]:
         """The best validation, how many came after it, and the last steps that were looked at."""
         return *_best_so_far(read_metrics(self.directory.metrics), self.stage.evaluate_every), self._last_looks()
+
+    def _teaching(self, teacher: Parent | None) -> Teaching | None:
+        if teacher is None:
+            return None
+        owner = compared_with(self.setting.profile, self.stage) or self.stage.name
+        kept = self.setting.run.path / owner / "teacher"
+        return Teaching(self.setting, self.stage, teacher, self.data, self.loader, self.model, kept)
 
     @contextlib.contextmanager
     def _diagnosed(self, step: int) -> Iterator[None]:
@@ -250,7 +272,7 @@ class StageRun:
             return model
         tokenizer = setting.tokenizer
         config = model_config(
-            setting.profile.model,
+            self.stage.model or setting.profile.model,
             tokenizer.vocab_size,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=(tokenizer.eos_token_id, *sorted(tokenizer.stop_token_ids - {tokenizer.eos_token_id})),
@@ -293,7 +315,7 @@ class StageRun:
             settings=self.stage,
             steps=self.steps,
             machine=Machine(setting.precision, self.micro_batch_size, setting.compile, setting.spread),
-            probe=LookAtModel(setting, self.stage, self.data),
+            probe=LookAtModel(setting, self.stage, self.data, self.teaching),
             shelf=Shelf(
                 self._lineage(),
                 directory.checkpoint_path,
@@ -303,6 +325,7 @@ class StageRun:
             emitter=setting.emitter,
             control=setting.control,
             poll=setting.should_stop,
+            objective=None if self.teaching is None else self.teaching.objective,
         )
 
     def _lineage(self) -> dict[str, Any]:
@@ -312,6 +335,7 @@ class StageRun:
             "stages": list(self.stages),
             "inputs": self.inputs,
             "data": self.data.fingerprint,
+            **({} if self.teaching is None else {"teacher": self.teaching.name}),
         }
 
     def _last_looks(self) -> tuple[int, int]:
@@ -359,10 +383,18 @@ class StageRun:
         )
 
 
-def finished_result(setting: Setting, stage: StageSettings, parent: Parent, data: StageData) -> StageResult | None:
-    """The stage's result where it stands with the same settings, data, parent and length."""
+def stage_inputs(stage: StageSettings, data: StageData, parent: Parent, teacher: Parent | None) -> str:
+    """A fingerprint of all that a stage learns from, its length left out."""
+    taught = () if teacher is None else (teacher.fingerprint,)
+    return fingerprint(learning_settings(stage), data.fingerprint, parent.fingerprint, *taught)
+
+
+def finished_result(
+    setting: Setting, stage: StageSettings, parent: Parent, data: StageData, teacher: Parent | None = None
+) -> StageResult | None:
+    """The stage's result where it stands with the same settings, data, parent, teacher and length."""
     result = read_result(setting.run.stage(stage.name))
-    inputs = fingerprint(learning_settings(stage), data.fingerprint, parent.fingerprint)
+    inputs = stage_inputs(stage, data, parent, teacher)
     steps = stage_steps(stage, training_loader(data, stage, setting.profile.run.seed).steps_per_epoch)
     return result if result is not None and result.fingerprint == fingerprint(inputs, steps) else None
 
@@ -375,20 +407,6 @@ def stage_steps(stage: StageSettings, steps_per_epoch: int) -> int:
         return math.ceil(stage.tokens / (stage.batch_size * stage.sequence_length * rows_per_unit(stage)))
     assert stage.epochs is not None, "a profile gives one of the three"
     return max(1, round(stage.epochs * steps_per_epoch))
-
-
-def check_vocabulary(model: Transformer, tokenizer: Tokenizer, directory: Path) -> None:
-    """Refuse a model whose embeddings do not fit the run's tokenizer: its ids would mean other text.
-
-    Raises:
-        ModelError: with both sizes.
-    """
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise ModelError(
-            str(directory),
-            f"has {model.config.vocab_size} embeddings, the tokenizer {tokenizer.vocab_size} tokens",
-            "set tokenizer.path to the directory the model came with",
-        )
 
 
 @contextlib.contextmanager

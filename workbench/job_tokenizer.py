@@ -14,7 +14,7 @@ from workbench.data.conversations import to_conversation, to_text
 from workbench.data.rows import BadRow, Format, Row
 from workbench.data.sources import read_rows
 from workbench.errors import TokenizerError
-from workbench.job_data import data_files
+from workbench.job_data import data_files, purpose
 from workbench.job_sizes import tokenizer_origin
 from workbench.runs.store import RunDirectory
 from workbench.tokenizer.bpe import train_tokenizer
@@ -83,7 +83,10 @@ def tokenizer_sources(profile: Profile) -> list[Source]:
     """
     own = [Source(file, "auto", "") for file in data_files(profile.tokenizer.data)]
     sources = own or [
-        Source(file, stage.format, stage.kind) for stage in profile.stage for file in data_files(stage.data_files)
+        Source(file, stage.format, purpose(stage))
+        for stage in profile.stage
+        if stage.kind != "generate"  # what only asks is no text to learn from
+        for file in data_files(stage.data_files)
     ]
     if not sources:
         raise TokenizerError("tokenizer.data", "there is no text to train on", "name files")

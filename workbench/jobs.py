@@ -18,33 +18,35 @@ import torch
 
 from workbench import events
 from workbench.atomic import write_atomically
+from workbench.baselines import with_baselines
 from workbench.config import Profile, StageSettings
 from workbench.control import Control
-from workbench.data.file_hashes import content_hash
+from workbench.data.mixture import MixedData
+from workbench.data.shards import PreparedData
 from workbench.errors import DeviceError, RunError, UsageError, WorkbenchError
 from workbench.evaluation.report import write_report
 from workbench.inference.chat import ChatSession
+from workbench.inference.lineage import only_text
 from workbench.job_batches import StageData, prepare_data
+from workbench.job_data import is_written_later
 from workbench.job_evaluation import Evaluation
 from workbench.job_inputs import check_inputs
 from workbench.job_kernels import distrust_kernels
 from workbench.job_machine import own_device, resolve
+from workbench.job_parents import parent_of, teacher_of
 from workbench.job_plan import (
     StageResult,
     check_stage_name,
-    fingerprint,
     refuse_differences,
     stored_profile,
 )
 from workbench.job_ranks import Meeting, await_folder, check_ranks
-from workbench.job_setting import Parent, Setting
+from workbench.job_setting import Parent, Setting, lineage_entry
 from workbench.job_sizes import unused_settings
 from workbench.job_stage import StageRun, finished_result
 from workbench.job_tokenizer import make_tokenizer
-from workbench.locations import file_hashes
-from workbench.model.adapter import adapter_folder, weights_hash
+from workbench.job_writing import Writing
 from workbench.model.allocator import keep_freed_memory
-from workbench.model.configuration import CONFIG_FILE
 from workbench.profile import profile_text
 from workbench.runs.liveness import CommandFile, Heartbeat, RunLock
 from workbench.runs.recorder import RunRecorder
@@ -100,6 +102,7 @@ class Job:
         check_run_name(name)
         run = profile.run.model_copy(update={"name": name, "workspace": str(workspace)})
         self.profile = profile.model_copy(update={"run": run})
+        self._plan = with_baselines(self.profile)
         self.directory = RunDirectory(workspace.resolve() / name)
         self.emitter, self.control = emitter or events.Emitter(), control or Control()
         self._meeting = meeting or Meeting()
@@ -109,10 +112,10 @@ class Job:
         self._stage_run: StageRun | None = None
         self._owned = False
         self._recorder: RunRecorder | None = None
-        check_stage_name(self.profile, from_stage)
+        check_stage_name(self._plan, from_stage)
         if self._exists and not longer:
             refuse_differences(self.directory, self.profile, from_stage)
-        check_ranks(self.profile, self._ranks)
+        check_ranks(self._plan, self._ranks)
         check_inputs(self.profile)
 
     @property
@@ -152,9 +155,8 @@ class Job:
             raise RunError(
                 f"run {self.directory.name}", "came to no step boundary in time", "try again, or chat with a checkpoint"
             ) from error
-        kinds = {stage["kind"] for stage in stage_run.stages}
-        only_text = stage_run.parent.base is None and kinds == {"pretrain"}
-        return ChatSession(model, stage_run.setting.tokenizer, mode="completion" if only_text else None)
+        completes = stage_run.parent.base is None and only_text(stage_run.stages)
+        return ChatSession(model, stage_run.setting.tokenizer, mode="completion" if completes else None)
 
     def _run_alone(self, start: float, resumed: bool) -> RunOutcome:
         """Run with the folder locked, a sign of life every few seconds, and all events written down."""
@@ -185,7 +187,7 @@ class Job:
             events.RunStarted(
                 run=self.directory.name,
                 directory=str(self.directory.path),
-                stages=tuple(stage.name for stage in self.profile.stage),
+                stages=tuple(stage.name for stage in self._plan.stage),
                 device=resolved["device"],
                 precision=resolved["precision"],
                 threads=resolved["threads"],
@@ -205,7 +207,7 @@ class Job:
         if tokenizer is None:
             return self._stopped("", 0, start)
         setting = Setting(
-            profile=self.profile,
+            profile=self._plan,
             run=self.directory,
             tokenizer=tokenizer,
             device=device,
@@ -222,10 +224,10 @@ class Job:
         """Leave in the run's folder what it is about to do, and on which terms: by rank 0."""
         self._commands = CommandFile(self.directory.path)
         if self._from_stage is not None:
-            names = [stage.name for stage in self.profile.stage]
+            names = [stage.name for stage in self._plan.stage]
             set_aside(self.directory, names[names.index(self._from_stage) :])
         write_atomically(self.directory.profile_path, profile_text(self.profile))
-        resolved = resolve(self.profile, self.directory.resolved() if resumed else {}, self._ranks)
+        resolved = resolve(self._plan, self.directory.resolved() if resumed else {}, self._ranks)
         self.directory.write_resolved(resolved)
         return resolved
 
@@ -236,7 +238,7 @@ class Job:
         return make_tokenizer(self.profile, self.directory, self.emitter, self._should_stop)
 
     def _go_back(self, rollback: Rollback) -> None:
-        names = [stage.name for stage in self.profile.stage]
+        names = [stage.name for stage in self._plan.stage]
         reached, aside = roll_back(self.directory, rollback, names[names.index(rollback.stage) + 1 :])
         self.emitter.emit(
             events.RunRolledBack(stage=rollback.stage, step=rollback.step, from_step=reached, aside=str(aside))
@@ -244,17 +246,29 @@ class Job:
 
     def _run_stages(self, setting: Setting, resolved: dict[str, Any], start: float) -> RunOutcome:
         prepared = self._prepare_all(setting)
+        written_out = {stage.name for stage in self.profile.stage}
         parents: dict[str, Parent] = {}
         before: str | None = None
         scores: dict[str, float] = {}
-        for stage, data in zip(self.profile.stage, prepared, strict=True):
-            parent = self._ranks.led(partial(self._parent, stage, before, parents))
-            outcome = self._run_stage(setting, stage, parent, data, resolved) if data is not None else None
+        for stage in self._plan.stage:
+            parent = self._ranks.led(partial(parent_of, self._plan, stage, before, parents))
+            if stage.kind == "generate":
+                if not self._ranks.led(Writing(setting, stage, parent).run):
+                    return self._stopped(stage.name, 0, start)
+                if self._ranks.leads:
+                    write_report(self.directory.path)
+                continue
+            data, teacher = self._data(setting, stage, prepared), self._ranks.led(partial(teacher_of, stage, parents))
+            outcome = None
+            if data is not None:
+                outcome = self._run_stage(setting, stage, parent, data, resolved, teacher)
             if outcome is None:
                 step = self.directory.state().step
                 return self._stopped(stage.name, step, start)
-            parents[stage.name], before = outcome, stage.name
+            parents[stage.name] = outcome
             scores = outcome.scores or scores
+            if stage.name in written_out:
+                before = stage.name
         seconds = time.monotonic() - start
         if self._ranks.leads:
             report = write_report(self.directory.path)
@@ -264,30 +278,44 @@ class Job:
             write_report(self.directory.path)  # once more, with the end of the run in it
         return RunOutcome("done", self.directory.path, scores, seconds)
 
-    def _prepare_all(self, setting: Setting) -> list[StageData | None]:
-        """The data of every stage: tokenised by rank 0, then found by the others; None from where it was stopped."""
-        prepared: list[StageData | None] = []
+    def _prepare_all(self, setting: Setting) -> dict[str, StageData | None]:
+        """The data at hand, by stage: tokenised by rank 0, then found by the others; None from where it was stopped."""
+        stages = [stage for stage in self._plan.stage if stage.kind != "generate" and not is_written_later(stage)]
+        prepared: dict[str, StageData | None] = {}
         if self._ranks.leads:
-            prepared = [prepare_data(setting, stage) for stage in self.profile.stage]
-        ready = self._ranks.led(lambda: [data is not None for data in prepared])
+            prepared = {stage.name: prepare_data(setting, stage) for stage in stages}
+        ready = self._ranks.led(lambda: [name for name, data in prepared.items() if data is not None])
         if not self._ranks.leads:
-            stages = zip(self.profile.stage, ready, strict=True)
-            prepared = [prepare_data(setting, stage) if found else None for stage, found in stages]
+            prepared = {each.name: prepare_data(setting, each) if each.name in ready else None for each in stages}
         return prepared
 
+    def _data(self, setting: Setting, stage: StageSettings, prepared: dict[str, StageData | None]) -> StageData | None:
+        """The data of a stage, which an earlier one may just have written; None when stopped."""
+        if stage.name in prepared:
+            return prepared[stage.name]
+        made = self._ranks.in_turn(lambda: prepare_data(setting, stage))
+        assert made is None or isinstance(made, PreparedData | MixedData), "that is what data are"
+        return made
+
     def _run_stage(
-        self, setting: Setting, stage: StageSettings, parent: Parent, data: StageData, resolved: dict[str, Any]
+        self,
+        setting: Setting,
+        stage: StageSettings,
+        parent: Parent,
+        data: StageData,
+        resolved: dict[str, Any],
+        teacher: Parent | None,
     ) -> Parent | None:
         """Do a stage, or find it done; None when stopped."""
-        kinds = {stage.kind, *(each["kind"] for each in parent.stages)}
-        evaluation = Evaluation(setting, stage, chat=parent.base is not None or kinds != {"pretrain"})
-        result = self._ranks.led(lambda: finished_result(setting, stage, parent, data))
+        completes = parent.base is None and only_text([*parent.stages, lineage_entry(stage)])
+        evaluation = Evaluation(setting, stage, chat=not completes)
+        result = self._ranks.led(lambda: finished_result(setting, stage, parent, data, teacher))
         if result is not None:
             self.emitter.emit(events.StageSkipped(stage=stage.name, reason="already done with the same inputs"))
             result = self._ranks.led(partial(evaluation.renew, result))
             return None if result is None else self._as_parent(stage, parent, result)
         decided = resolved["micro_batch_size"].get(stage.name)
-        self._stage_run = stage_run = StageRun(setting, stage, parent, data, decided)
+        self._stage_run = stage_run = StageRun(setting, stage, parent, data, decided, teacher)
         resolved["micro_batch_size"][stage.name] = stage_run.micro_batch_size
         if self._ranks.leads:
             self.directory.write_resolved(resolved)
@@ -321,22 +349,10 @@ class Job:
         return Parent(
             directory=self.directory.stage(stage.name).result,
             fingerprint=result.fingerprint,
-            stages=(*parent.stages, {"name": stage.name, "kind": stage.kind}),
+            stages=(*parent.stages, lineage_entry(stage)),
             base=parent.base,
             scores={key: value for key, value in result.after.items() if not key.startswith("val_")},
         )
-
-    def _parent(self, stage: StageSettings, before: str | None, parents: dict[str, Parent]) -> Parent:
-        """What `stage` starts from: another stage, a model directory, or random weights."""
-        if stage.from_ is not None and stage.from_ not in parents:
-            return _foreign(Path(stage.from_))
-        name = stage.from_ or before
-        if name is not None:
-            return parents[name]
-        if self.profile.model.path is not None:
-            return _foreign(Path(self.profile.model.path))
-        model = self.profile.model.model_dump(mode="json")
-        return Parent(None, fingerprint(model, self.profile.run.seed), (), None, {})
 
     def _should_stop(self) -> bool:
         """Take in wishes of other processes, then tell whether to end; called between pieces of work."""
@@ -418,14 +434,6 @@ def resume_job(
         rollback=rollback,
         meeting=meeting,
     )
-
-
-def _foreign(directory: Path) -> Parent:
-    if adapter_folder(directory) is not None:
-        return Parent(directory, fingerprint(weights_hash(directory)), (), str(directory), {})
-    files = sorted([directory / CONFIG_FILE, *directory.glob("*.safetensors")])
-    contents = [(path.name, content_hash(path, file_hashes(), lambda: False)) for path in files]
-    return Parent(directory, fingerprint(contents), (), str(directory), {})
 
 
 def _explained(error: Exception, run: str, log: Path) -> WorkbenchError:

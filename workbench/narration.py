@@ -34,10 +34,13 @@ MEASURES = {
     "val_reward_margin": mark("val reward margin"),
     "val_chosen_likelier": mark("val chosen likelier"),
     "verse_form": mark("verse form"),
+    "val_kl": mark("val kl"),
+    "val_agreement": mark("val agreement"),
+    "val_teacher_loss": mark("teacher's loss"),
 }
 """Measures of steps, stages and evaluations, as people call them; others are shown under their own names."""
 _NO_SHARES = ("loss", "val_", "perplexity", "bits_per_byte")  # measures that may lie between 0 and 1 by chance
-_SHARES = ("val_reward_accuracy", "val_chosen_likelier")  # for all that
+_SHARES = ("val_reward_accuracy", "val_chosen_likelier", "val_agreement")  # for all that
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,13 @@ def measure_name(measure: str) -> str:
     return tr(MEASURES.get(measure, measure.replace("_", " ")))
 
 
+def teacher_words(measures: dict[str, float], prefix: str = "") -> str:
+    """How near a student is to its teacher, to stand behind other figures; nothing where there is no teacher."""
+    kl, agreement = measures.get(f"{prefix}kl"), measures.get(f"{prefix}agreement")
+    told = "" if kl is None or f"{prefix}reward_margin" in measures else "  " + tr("kl {kl}", kl=figure(kl))
+    return told if agreement is None else f"{told}  " + tr("agreement {share:.1%}", share=agreement)
+
+
 def run_figure(measure: str, value: float | None) -> str:
     """A figure of a whole run by its name: counts, spans of time and losses as such, all else as a score."""
     if value is None:
@@ -246,9 +256,8 @@ def _(event: events.StepFinished) -> Line:
         norm=figure(event.grad_norm, 2),
         speed=count(event.tokens_per_second),
     )
-    return Line(
-        event.at, mark("step"), f"{text}{preference_words(event.measures)}{experts(event.expert_load)}", "quiet"
-    )
+    told = preference_words(event.measures) + teacher_words(event.measures) + experts(event.expert_load)
+    return Line(event.at, mark("step"), text + told, "quiet")
 
 
 @narrate.register
@@ -261,7 +270,7 @@ def _(event: events.Validated) -> Line:
         perplexity=event.val_perplexity,
         bits=figure(event.val_bits_per_byte),
     )
-    text = f"{figures}{preference_words(event.measures, 'val_')}{best}"
+    text = f"{figures}{preference_words(event.measures, 'val_')}{teacher_words(event.measures, 'val_')}{best}"
     return Line(event.at, mark("evaluate"), text, "good" if event.best else "plain")
 
 
@@ -310,6 +319,49 @@ def _(event: events.StageFinished) -> Line:
         time=duration(event.seconds),
     )
     return Line(event.at, mark("stage"), text, "good")
+
+
+@narrate.register
+def _(event: events.TeacherReady) -> Line:
+    told = {"stage": event.stage, "teacher": event.teacher, "count": count(event.parameters)}
+    text = tr("{stage}: learns from {teacher}, {count} parameters", **told)
+    if event.cache_bytes is not None:
+        kept = {"k": event.top_k, "size": size(event.cache_bytes)}
+        more = tr("the {k:,} likeliest tokens of each target will take {size} on the disk", **kept)
+        if event.from_cache:
+            more = tr("the {k:,} likeliest tokens of each target are on the disk, {size}", **kept)
+        text += f"; {more}"
+    return Line(event.at, mark("teacher"), text)
+
+
+@narrate.register
+def _(event: events.StudentCompared) -> Line:
+    text = tr(
+        "{stage}: {count} parameters write {speed} tok/s, the {others} of {teacher} {other_speed}",
+        stage=event.stage,
+        count=count(event.parameters),
+        speed=count(event.tokens_per_second),
+        others=count(event.teacher_parameters),
+        teacher=event.teacher,
+        other_speed=count(event.teacher_tokens_per_second),
+    )
+    return Line(event.at, mark("teacher"), text, "good")
+
+
+@narrate.register
+def _(event: events.AnswersWritten) -> Line | None:
+    if not event.finished:
+        return None
+    text = tr(
+        "{stage}: {rows:,} conversations, {tokens} tokens, {speed} tok/s; {empty:,} answers empty, {cut:,} cut",
+        stage=event.stage,
+        rows=event.rows,
+        tokens=count(event.tokens),
+        speed=count(event.tokens_per_second),
+        empty=event.empty,
+        cut=event.cut,
+    )
+    return Line(event.at, mark("write"), text, "warning" if event.empty or event.unusable else "good")
 
 
 @narrate.register

@@ -13,7 +13,15 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 
 from workbench.bundled import find_data, profiles_folder
-from workbench.config import PARTS_ONLY, DataSource, ModelSettings, Profile, StageSettings, TokenizerSettings
+from workbench.config import (
+    PARTS_ONLY,
+    STAGE_PREFIX,
+    DataSource,
+    ModelSettings,
+    Profile,
+    StageSettings,
+    TokenizerSettings,
+)
 from workbench.errors import DataError, ProfileError, UsageError
 
 EVALUATED_FILES = ("questions", "perplexity", "choices")  # keys of [evaluate] that name files
@@ -134,6 +142,9 @@ def with_files_found(profile: Profile, where: str, folder: Path) -> Profile:
     def found(key: str, references: list[str]) -> list[str]:
         kept = []
         for reference in references:
+            if reference.startswith(STAGE_PREFIX):  # it is written when that stage runs
+                kept.append(reference)
+                continue
             try:
                 files = find_data(reference, folders)
                 prefixed = reference.startswith(("bundled:", "fetched:"))
@@ -166,8 +177,12 @@ def with_files_found(profile: Profile, where: str, folder: Path) -> Profile:
             "data": found_data(f"stage.{stage.name}.data", stage.data),
             "validation": found(f"stage.{stage.name}.validation", stage.validation),
         }
-        if stage.from_ is not None and stage.from_ not in earlier:
-            changes["from_"] = model_directory(f"stage.{stage.name}.from", stage.from_)
+        for key, field in (("from", "from_"), ("teacher", "teacher")):
+            if (named := getattr(stage, field)) is not None and named not in earlier:
+                changes[field] = model_directory(f"stage.{stage.name}.{key}", named)
+        if stage.model is not None and stage.model.path is not None:
+            own = model_directory(f"stage.{stage.name}.model.path", stage.model.path)
+            changes["model"] = stage.model.model_copy(update={"path": own})
         stages.append(stage.model_copy(update=changes))
         earlier.add(stage.name)
     tokenizer = profile.tokenizer.model_copy(
@@ -187,9 +202,12 @@ def with_files_found(profile: Profile, where: str, folder: Path) -> Profile:
 def profile_text(profile: Profile) -> str:
     """`profile` as TOML with every default written out; absent values are left out, as TOML has no null."""
     values = profile.model_dump(mode="json", by_alias=True, exclude_none=True)
-    for table, settings in (("model", profile.model), ("tokenizer", profile.tokenizer)):
-        if settings.path is not None:
-            values[table] = {"path": settings.path}
+    if profile.tokenizer.path is not None:
+        values["tokenizer"] = {"path": profile.tokenizer.path}
+    owners = [(values, profile.model), *zip(values["stage"], (stage.model for stage in profile.stage), strict=True)]
+    for table, model in owners:
+        if model is not None and model.path is not None:
+            table["model"] = {"path": model.path}
     return tomlkit.dumps(values)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from workbench.errors import RunError
-from workbench.evaluation.card import duration, escaped, fenced
+from workbench.evaluation.markdown import duration, escaped, fenced
 from workbench.evaluation.report import write_report
 from workbench.events import (
     DataReady,

@@ -27,7 +27,7 @@ from workbench.events import (
     to_json,
 )
 from workbench.language import mark, retell, tr
-from workbench.narration import count, duration, experts, figure, narrate, preference_words, rate
+from workbench.narration import count, duration, experts, figure, narrate, preference_words, rate, teacher_words
 from workbench.runs.metrics import encode_record
 from workbench.runs.store import RunDirectory
 
@@ -187,7 +187,7 @@ def step_text(event: StepFinished) -> str:
     """A report in one plain line."""
     parts = [
         f"{event.step:,}/{event.steps:,}",
-        f"{tr('loss')} {figure(event.loss)}{preference_words(event.measures)}",
+        f"{tr('loss')} {figure(event.loss)}{preference_words(event.measures)}{teacher_words(event.measures)}",
         *_speed(event, experts(event.expert_load)),
     ]
     return "  ".join(parts)
@@ -200,7 +200,8 @@ def step_line(event: StepFinished, val_loss: float | None) -> str:
         f"{tr('loss')} {figure(event.loss)}",
         *([] if val_loss is None else [f"{tr('val')} {figure(val_loss)}"]),
     ]
-    return "  ".join(["  ".join(parts) + preference_words(event.measures), *_speed(event)])
+    told = preference_words(event.measures) + teacher_words(event.measures)
+    return "  ".join(["  ".join(parts) + told, *_speed(event)])
 
 
 def _speed(event: StepFinished, more: str = "") -> list[str]:

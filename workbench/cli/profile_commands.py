@@ -56,11 +56,11 @@ def check(arguments: argparse.Namespace) -> int:
         resolve_device(profile.run.device)
     if _names_others(profile):
         from workbench.job_inputs import check_inputs
-        from workbench.job_sizes import expected_config
+        from workbench.job_sizes import expected_config, named_models
 
         check_inputs(profile)
         config = expected_config(profile)
-        estimate = estimate_profile(profile, workspace, config, config.vocab_size)
+        estimate = estimate_profile(profile, workspace, config, config.vocab_size, named_models(profile))
     else:
         estimate = estimate_profile(profile, workspace)
     trial = _measured(profile, estimate) if arguments.dry_run and not estimate.problems else None
@@ -155,5 +155,6 @@ def _parameters(estimate: "Estimate") -> str:
 def _names_others(profile: "Profile") -> bool:
     """Whether it names models, tokenizers or questions, which take torch to be looked at."""
     starts = [stage.from_ for stage in profile.stage]
+    taught = [stage.teacher or stage.model for stage in profile.stage]  # a teacher's vocabulary is compared
     measured = [getattr(profile.evaluate, key) for key in EVALUATED_FILES]
-    return any((profile.model.path, profile.tokenizer.path, *starts, *measured))
+    return any((profile.model.path, profile.tokenizer.path, *starts, *taught, *measured))

@@ -1,11 +1,13 @@
 """What a run came to, for stdout: measures before and after each stage, samples, and how to talk to the model."""
 
+import contextlib
 import shlex
 from pathlib import Path
 
 from workbench.cli.arguments import DEFAULT_WORKSPACE
 from workbench.cli.terminal import printable, table
-from workbench.events import Event, RunFinished, RunStarted, SampleMade, StageFinished
+from workbench.errors import RunError
+from workbench.events import AnswersWritten, Event, RunFinished, RunStarted, SampleMade, StageFinished
 from workbench.narration import count, duration, score
 from workbench.runs.store import RunDirectory
 
@@ -15,7 +17,7 @@ class Summary:
 
     def __init__(self) -> None:
         self._directory: Path | None = None
-        self._stages: list[StageFinished] = []
+        self._stages: list[StageFinished | AnswersWritten] = []
         self._samples: dict[str, list[SampleMade]] = {}
         self._finished: RunFinished | None = None
 
@@ -26,14 +28,14 @@ class Summary:
         elif isinstance(event, SampleMade):
             earlier = self._samples.get(event.stage, [])
             self._samples[event.stage] = [*(each for each in earlier if each.step == event.step), event]
-        elif isinstance(event, StageFinished):
+        elif isinstance(event, StageFinished) or (isinstance(event, AnswersWritten) and event.finished):
             self._stages.append(event)
         elif isinstance(event, RunFinished):
             self._finished = event
 
     def text(self, workspace: Path) -> str:
         """What was collected, for people; empty where neither a stage nor the run came to its end."""
-        parts = [self._stage(stage) for stage in self._stages]
+        parts = [_written(stage) if isinstance(stage, AnswersWritten) else self._stage(stage) for stage in self._stages]
         if self._finished is not None and self._directory is not None:
             parts.append(_end(self._finished, self._directory, workspace))
         return "\n\n".join(parts)
@@ -64,14 +66,25 @@ def go_on_hint(directory: Path, workspace: Path) -> str:
     return f"llm-workbench resume {run_argument(directory, workspace)}"
 
 
+def _written(stage: AnswersWritten) -> str:
+    """What a generate stage wrote, with a few answers."""
+    heading = (
+        f"{stage.stage}: {stage.rows:,} conversations from {stage.prompts:,} prompts, {count(stage.tokens)} tokens in "
+        f"{duration(stage.seconds)}, {count(stage.tokens_per_second)} tok/s"
+    )
+    odd = {"empty, left out": stage.empty, "cut": stage.cut, "prompts unusable": stage.unusable}
+    rows = [(f"  {name}", f"{value:,}") for name, value in odd.items() if value]
+    rows.append(("  file", stage.path))
+    samples = [f"  {printable(prompt)} → {_indented(answer)}" for prompt, answer in stage.samples]
+    return "\n".join([heading, table(rows), *samples])
+
+
 def _end(finished: RunFinished, directory: Path, workspace: Path) -> str:
     rows = [(name, score(name, value)) for name, value in finished.scores.items()]
-    rows += [
-        ("time", duration(finished.seconds)),
-        ("report", finished.report),
-        ("model", str(RunDirectory(directory).model_directory())),
-        ("chat", f"llm-workbench chat {run_argument(directory, workspace)}"),
-    ]
+    rows += [("time", duration(finished.seconds)), ("report", finished.report)]
+    with contextlib.suppress(RunError):  # a run that only writes has no model of its own
+        rows.append(("model", str(RunDirectory(directory).model_directory())))
+        rows.append(("chat", f"llm-workbench chat {run_argument(directory, workspace)}"))
     return table(rows)
 
 

@@ -39,6 +39,7 @@ class Loader:
             each pair of documents.
         shuffle: False takes the rows as they lie in the store, with the same cuts in every epoch.
         isolate_documents: keep documents that share a row from seeing each other.
+        same_cuts: every epoch has the same rows, in another order.
     """
 
     first = Position(0, 0)
@@ -53,6 +54,7 @@ class Loader:
         shuffle: bool = True,
         packing: Literal["stream", "whole", "pairs"],
         isolate_documents: bool = True,
+        same_cuts: bool = False,
     ) -> None:
         self._packing: Packing
         if packing == "pairs":
@@ -61,7 +63,7 @@ class Loader:
             kind = StreamPacking if packing == "stream" else WholePacking
             self._packing = kind(store, sequence_length, isolate_documents)
         self._store, self._batch_size, self._seed, self._shuffle = store, batch_size, seed, shuffle
-        self._made = 0
+        self._made, self._same_cuts = 0, same_cuts or not shuffle
 
     @property
     def rows(self) -> int:
@@ -95,10 +97,14 @@ class Loader:
             count = min(wanted, self.rows - index)
             places = np.arange(index, index + count, dtype=np.int64)
             rows.append(Permutation(self.rows, self._seed, epoch)[places] if self._shuffle else places)
-            shift = self._packing.shift(self._seed, epoch) if self._shuffle else 0
+            shift = 0 if self._same_cuts else self._packing.shift(self._seed, epoch)
             shifts.append(np.full(count, shift, np.int64))
             wanted, epoch, index = wanted - count, epoch + 1, 0
         return self._assemble(np.concatenate(rows), np.concatenate(shifts))
+
+    def numbered(self, rows: NDArray[np.int64]) -> Batch:
+        """The rows of these numbers, as they are where every epoch has the same."""
+        return self._assemble(rows, np.zeros(len(rows), np.int64))
 
     def validation_batches(self, batch_size: int, limit: int) -> Iterator[Batch]:
         """Unshuffled batches, each target once; with more rows than `limit` batches hold, rows spread evenly.
@@ -109,7 +115,7 @@ class Loader:
         chosen = np.arange(count, dtype=np.int64) * self.rows // max(count, 1)
         for first in range(0, count, batch_size):
             rows = chosen[first : first + batch_size]
-            yield self._assemble(rows, np.zeros(len(rows), np.int64))
+            yield self.numbered(rows)
 
     def _assemble(self, rows: NDArray[np.int64], shifts: NDArray[np.int64]) -> Batch:
         self._made += 1

@@ -1,7 +1,7 @@
 """Several data sets in one stage, each with its share of the rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -146,13 +146,31 @@ class MixedLoader:
             count = drawn.count(part)
             if count:
                 epoch, index = divmod(position.used[part], loader.rows)
-                taken.append(loader.take(Position(epoch, index), count))
+                taken.append(self._renumbered(part, loader.take(Position(epoch, index), count)))
         return joined(taken, self._loaders[0].pad_token_id)
 
     def validation_batches(self, batch_size: int, limit: int) -> Iterator[Batch]:
         """Batches of each data set in turn, of `limit` batches as many as its share asks for, one at least."""
-        for loader, share in zip(self._loaders, self._shares, strict=True):
-            yield from loader.validation_batches(batch_size, max(1, round(limit * share)))
+        for part, (loader, share) in enumerate(zip(self._loaders, self._shares, strict=True)):
+            for batch in loader.validation_batches(batch_size, max(1, round(limit * share))):
+                yield self._renumbered(part, batch)
+
+    def numbered(self, rows: NDArray[np.int64]) -> Batch:
+        """The rows of these numbers, counted through all data sets; they are given in the order of their data sets."""
+        firsts = self._firsts()
+        taken = []
+        for part, loader in enumerate(self._loaders):
+            own = rows[(rows >= firsts[part]) & (rows < firsts[part + 1])]
+            if len(own):
+                taken.append(self._renumbered(part, loader.numbered(own - firsts[part])))
+        return joined(taken, self._loaders[0].pad_token_id)
+
+    def _firsts(self) -> NDArray[np.int64]:
+        """The number of each data set's first row, and at the end how many there are."""
+        return np.cumsum([0, *(loader.rows for loader in self._loaders)], dtype=np.int64)
+
+    def _renumbered(self, part: int, batch: Batch) -> Batch:
+        return batch if batch.rows is None else replace(batch, rows=batch.rows + self._firsts()[part])
 
     def _drawn(self, position: Position) -> list[int]:
         """The number of the data set that each row of the batch at `position` comes from."""
@@ -178,6 +196,7 @@ def joined(batches: Sequence[Batch], pad_token_id: int) -> Batch:
         np.zeros_like(batch.input_ids, np.int32) if each is None else each
         for batch, each in zip(batches, starts, strict=True)
     ]
+    numbers = [batch.rows for batch in batches if batch.rows is not None]
     references = [batch.reference for batch in batches if batch.reference is not None]
     assert len(references) in (0, len(batches)), "a reference was asked about all data sets or none"
     return Batch(
@@ -186,6 +205,7 @@ def joined(batches: Sequence[Batch], pad_token_id: int) -> Batch:
         document_starts=_stacked(filled, 0) if some else None,
         reference=_stacked(references, 0) if references else None,
         rows_per_unit=batches[0].rows_per_unit,
+        rows=np.concatenate(numbers) if len(numbers) == len(batches) else None,
     )
 
 

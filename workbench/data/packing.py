@@ -26,6 +26,7 @@ class Batch:
         reference: (batch, sequence_length) float32; what a reference model gave each label, as a log-probability; None
             where none was asked.
         rows_per_unit: rows that belong together: 2 where each chosen answer is followed by the rejected one.
+        rows: (batch,) int64; the number of each row in its data set; None for pairs.
     """
 
     input_ids: NDArray[np.int64]
@@ -33,6 +34,7 @@ class Batch:
     document_starts: NDArray[np.int32] | None
     reference: NDArray[np.float32] | None = None
     rows_per_unit: int = 1
+    rows: NDArray[np.int64] | None = None
 
     def part(self, first: int, behind: int) -> "Batch":
         """The units from `first` to before `behind`."""
@@ -44,6 +46,7 @@ class Batch:
             None if starts is None else starts[rows],
             None if reference is None else reference[rows],
             self.rows_per_unit,
+            None if self.rows is None else self.rows[rows],
         )
 
     @property
@@ -94,7 +97,7 @@ class StreamPacking:
         labels[begins[:, 1:]] = IGNORED
         labels[rows[:, None] * length + np.arange(length) >= total] = IGNORED
         starts = _running_starts(begins[:, :length]) if self._isolate else None
-        return Batch(tokens[:, :length], labels, starts)
+        return Batch(tokens[:, :length], labels, starts, rows=rows)
 
     def _fill(self, tokens: NDArray[np.int64], begins: NDArray[np.bool_], position: int) -> None:
         filled, wanted = 0, len(tokens)
@@ -132,7 +135,7 @@ class WholePacking:
                 cell = self._place(document, cell, input_ids[index], labels[index], begins[index])
             begins[index, cell:] = True  # padding sees itself alone, and nothing sees it
         starts = _running_starts(begins) if self._isolate else None
-        return Batch(input_ids, labels, starts)
+        return Batch(input_ids, labels, starts, rows=rows)
 
     def _place(
         self, document: int, cell: int, inputs: NDArray[np.int64], labels: NDArray[np.int64], begins: NDArray[np.bool_]

@@ -1,15 +1,14 @@
-"""The report of a run as Markdown: what was trained on what, curves, scores, samples, time.
-
-What models and data say is data here: it stands in fenced blocks, which it cannot close, or is escaped.
-"""
+"""The report of a run as Markdown: what was trained on what, curves, scores, samples, time."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from workbench.config import BASELINE_SUFFIX
 from workbench.evaluation.card_curves import points, stage_curves
+from workbench.evaluation.card_teaching import distillation_words, sampling_words, teacher_table, written_part
 from workbench.evaluation.expert_load import expert_load
+from workbench.evaluation.markdown import duration, escaped, fenced, section, table
 from workbench.evaluation.run_facts import Record, RunFacts, StageFacts
 from workbench.events import Diagnosed
 from workbench.narration import score
@@ -39,10 +38,9 @@ _TITLES = {
     "val_chosen_likelier": "chosen answer the likelier",
     "val_chosen_logp": "log-probability of chosen answers",
     "val_rejected_logp": "log-probability of rejected answers",
-    "val_kl": "divergence from the reference, nats a token",
+    "val_agreement": "likeliest token is the teacher's",
+    "val_teacher_loss": "loss of the teacher",
 }
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!~&$])")
-_BACKTICKS = re.compile(r"`+")
 
 
 def run_card(facts: RunFacts) -> str:
@@ -60,26 +58,6 @@ def run_card(facts: RunFacts) -> str:
         _warnings(facts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def escaped(text: object) -> str:
-    """`text` as one line of Markdown that shows it and does nothing else."""
-    return _MARKUP.sub(r"\\\1", " ".join(_visible(str(text)).split()))
-
-
-def fenced(text: str) -> str:
-    """`text` as a block of code that no line of it can end."""
-    longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{_visible(text)}\n{fence}"
-
-
-def _visible(text: str) -> str:
-    """Control characters as pictures of themselves: a terminal that shows the report must not obey them."""
-    return "".join(
-        chr(0x2400 + ord(char)) if char < " " and char not in "\n\t" else "␡" if "\x7f" <= char <= "\x9f" else char
-        for char in text
-    )
 
 
 def _heading(facts: RunFacts) -> str:
@@ -106,7 +84,7 @@ def _made_of(facts: RunFacts) -> str:
         ("Tokenizer", _tokenizer_line(facts)),
         *((f"Data of {escaped(stage.name)}", _data_line(stage, facts)) for stage in facts.stages.values()),
     ]
-    return _section("What was trained on what", _table(("", ""), [row for row in rows if row[1]]))
+    return section("What was trained on what", table(("", ""), [row for row in rows if row[1]]))
 
 
 def _model_line(model: Record, facts: RunFacts) -> str:
@@ -171,7 +149,7 @@ def _stage_table(facts: RunFacts) -> str:
         for stage in facts.stages.values()
     ]
     head = ("stage", "kind", "steps", "tokens", "training time", "tokens/s", "most memory", "device busy", "MFU")
-    return _section("Stages", _table(head, rows, numbers_from=2))
+    return section("Stages", table(head, rows, numbers_from=2))
 
 
 def _mean_share(stage: StageFacts, key: str) -> str:
@@ -185,9 +163,9 @@ def _measure_table(facts: RunFacts) -> str:
         for measure in dict.fromkeys((*stage.before, *stage.after)):
             values = (stage.before.get(measure), stage.after.get(measure))
             told = (*(_measured(measure, value) for value in values), _change(measure, *values))
-            rows.append((escaped(stage.name), _title(measure), *told))
+            rows.append((escaped(stage.name), _title(measure, stage), *told))
     head = ("stage", "measure", "before", "after", "change")
-    return _section("Before and after", _table(head, rows, numbers_from=2))
+    return section("Before and after", table(head, rows, numbers_from=2))
 
 
 def _change(measure: str, before: float | None, after: float | None) -> str:
@@ -201,13 +179,14 @@ def _change(measure: str, before: float | None, after: float | None) -> str:
 
 def _scores(facts: RunFacts) -> str:
     rows = [(_title(measure), _measured(measure, value)) for measure, value in facts.scores.items()]
-    return _section("Final scores", _table(("measure", "score"), rows, numbers_from=1))
+    return section("Final scores", table(("measure", "score"), rows, numbers_from=1))
 
 
 def _stage_part(stage: StageFacts, facts: RunFacts) -> str:
     how = _how(_settings_of(stage, facts), stage)
-    parts = (how, _adapter(stage), _curves(stage), expert_load(stage.metrics), _samples(stage))
-    return _section(f"Stage {escaped(stage.name)}", "\n\n".join(part for part in parts if part))
+    taught, written = teacher_table(stage, facts), written_part(stage)
+    parts = (how, taught, written, _adapter(stage), _curves(stage), expert_load(stage.metrics), _samples(stage))
+    return section(f"Stage {escaped(stage.name)}", "\n\n".join(part for part in parts if part))
 
 
 def _how(settings: Record, stage: StageFacts) -> str:
@@ -218,11 +197,14 @@ def _how(settings: Record, stage: StageFacts) -> str:
         of_lora = f"{trained} parameters of LoRA trained beside {whole} that stood still"
         told.append(of_lora if _table_of(settings, "lora") else f"{trained} of {whole} parameters trained")
     preferences = _table_of(settings, "dpo")
+    if stage.written is not None:
+        return sampling_words(settings)
     if "batch_size" in settings and "sequence_length" in settings:
         rows = "pairs of rows" if preferences else "rows"
         told.append(f"{settings['batch_size']} {rows} of {settings['sequence_length']} tokens a step")
     if "loss" in preferences and "beta" in preferences:
         told.append(f"preferences by {escaped(preferences['loss'])}, beta {escaped(preferences['beta'])}")
+    told += distillation_words(settings, stage)
     optimizer = _table_of(settings, "optimizer")
     if "name" in optimizer:
         state = optimizer.get("state", "fp32")
@@ -251,15 +233,16 @@ def _adapter(stage: StageFacts) -> str:
         (escaped(layer), *(f"{row[matrix]:.1%}" if matrix in row else "–" for matrix in matrices))
         for layer, row in by_layer.items()
     ]
-    table = _table(("layer", *map(escaped, matrices)), rows, numbers_from=1)
-    return f"Size of LoRA's update as a share of its matrix:\n\n{table}"
+    drawn = table(("layer", *map(escaped, matrices)), rows, numbers_from=1)
+    return f"Size of LoRA's update as a share of its matrix:\n\n{drawn}"
 
 
 def _settings_of(stage: StageFacts, facts: RunFacts) -> Record:
     """The stage's table in the profile; empty where there is none."""
     tables = facts.profile.get("stage")
     found = [table for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
-    return next((table for table in found if table.get("name") == stage.name), {})
+    named = {str(table.get("name")): table for table in found}
+    return named.get(stage.name) or named.get(stage.name.removesuffix(BASELINE_SUFFIX), {})
 
 
 def _curves(stage: StageFacts) -> str:
@@ -288,7 +271,7 @@ def _answers(facts: RunFacts) -> str:
         if records:
             told = "\n\n".join(_answer(record) for record in _spread(records, SHOWN_ANSWERS))
             parts.append(f"{title} ({len(records):,} of {len(stage.answers):,}):\n\n{fenced(told)}")
-    return _section(f"Answers after {escaped(stage.name)}", "\n\n".join(parts))
+    return section(f"Answers after {escaped(stage.name)}", "\n\n".join(parts))
 
 
 def _answer(record: Record) -> str:
@@ -320,7 +303,7 @@ def _machine(facts: RunFacts) -> str:
     ]
     if isinstance(versions, dict):
         rows.append(("Versions", ", ".join(f"{escaped(name)} {escaped(value)}" for name, value in versions.items())))
-    return _section("Time, memory, versions", _table(("", ""), [row for row in rows if row[1]]))
+    return section("Time, memory, versions", table(("", ""), [row for row in rows if row[1]]))
 
 
 def _diagnosis(facts: RunFacts) -> str:
@@ -335,41 +318,24 @@ def _diagnosis(facts: RunFacts) -> str:
             lines.append(f"- **{place}**: {escaped(finding.cause)}. *Cure:* {escaped(finding.cure)}.")
         else:
             lines.append(f"- **{place}**: gone back to, from step {finding.from_step:,}.")
-    return _section("Diagnosis", "\n".join(lines))
+    return section("Diagnosis", "\n".join(lines))
 
 
 def _warnings(facts: RunFacts) -> str:
-    return _section("Warnings", "\n".join(f"- {escaped(message)}" for message in facts.warnings[:SHOWN_WARNINGS]))
+    return section("Warnings", "\n".join(f"- {escaped(message)}" for message in facts.warnings[:SHOWN_WARNINGS]))
 
 
-def _title(measure: str) -> str:
+def _title(measure: str, stage: StageFacts | None = None) -> str:
     name, dot, language = measure.partition(".")
+    if name == "val_kl":
+        return (
+            f"divergence from the {'reference' if stage is None or stage.teacher is None else 'teacher'}, nats a token"
+        )
     return escaped(_TITLES.get(name, name.replace("_", " ")) + (f", {language}" if dot else ""))
 
 
 def _measured(measure: str, value: float | None) -> str:
     return "–" if value is None else score(measure, value)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people, such as `4 min 05 s`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {whole % 60:02} s"
-
-
-def _section(title: str, body: str) -> str:
-    return f"## {title}\n\n{body}" if body else ""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> str:
-    if not rows:
-        return ""
-    right = len(head) if numbers_from is None else numbers_from
-    lines = [head, ["---" if column < right else "---:" for column in range(len(head))], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _table_of(values: Record, key: str) -> dict[str, Any]:

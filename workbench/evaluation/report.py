@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.atomic import write_atomically
 from workbench.evaluation.card import run_card
+from workbench.evaluation.card_teaching import teaching_data
 from workbench.evaluation.run_facts import RunFacts, StageFacts, gather
 from workbench.events import Diagnosed
 
@@ -42,6 +43,7 @@ def report_data(facts: RunFacts) -> dict[str, Any]:
             "after": _finite(stage.after),
             **_adapter(stage),
             **({"against_reference": stage.standing} if stage.standing else {}),
+            **teaching_data(stage, facts),
         }
         for stage in facts.stages.values()
     ]

@@ -10,6 +10,7 @@ import tomli
 
 from workbench.errors import RunError
 from workbench.events import (
+    AnswersWritten,
     DataMixed,
     DataReady,
     Diagnosed,
@@ -21,6 +22,8 @@ from workbench.events import (
     StageFinished,
     StageStarted,
     StepFinished,
+    StudentCompared,
+    TeacherReady,
     TokenizerReady,
     Validated,
     Warned,
@@ -32,7 +35,10 @@ from workbench.runs.reference import find_reference
 from workbench.runs.store import RunDirectory
 
 Record = dict[str, Any]
-_OF_A_STAGE = (DataReady, DataMixed, StageStarted, StepFinished, Validated, StageFinished, Scored, WeightsAdapted)
+_OF_A_STAGE = (
+    *(DataReady, DataMixed, StageStarted, StepFinished, Validated, StageFinished, Scored, WeightsAdapted),
+    *(TeacherReady, StudentCompared, AnswersWritten),
+)
 
 
 @dataclass
@@ -43,6 +49,8 @@ class StageFacts:
         active_parameters: what one token is computed with, in a mixture of experts; else 0.
         before: measures at its first step; after: at its last so far.
         metrics, samples, answers: the records of its files.
+        teacher, compared: of a distill stage, whom it learns from, and how the two stand side by side.
+        written: of a generate stage, what it wrote so far.
         updates: size of LoRA's update by layer, as a share of its matrix; empty where the weights themselves moved.
         standing: how its loss stands against the reference runs of its profile, in sentences; empty without any.
     """
@@ -66,6 +74,9 @@ class StageFacts:
     answers: list[Record] = field(default_factory=list)
     updates: dict[str, float] = field(default_factory=dict)
     standing: list[str] = field(default_factory=list)
+    teacher: TeacherReady | None = None
+    compared: StudentCompared | None = None
+    written: AnswersWritten | None = None
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -174,6 +185,14 @@ def _note_stage(stage: StageFacts, event: Event) -> None:
             measured = {key: getattr(event, key) for key in ("val_loss", "val_perplexity", "val_bits_per_byte")}
             measured |= event.measures
             (stage.before if event.step == 0 else stage.after).update(measured)
+        case TeacherReady():
+            stage.teacher = event
+        case StudentCompared():
+            stage.compared = event
+        case AnswersWritten():
+            stage.written, stage.kind, stage.finished = event, "generate", event.finished
+            stage.tokens, stage.seconds = event.tokens, event.seconds
+            stage.tokens_per_second = event.tokens_per_second
         case WeightsAdapted():
             stage.updates = dict(event.updates)
         case Scored():

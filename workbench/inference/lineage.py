@@ -1,6 +1,7 @@
 """Where a model directory's weights come from, as its `lineage.json` tells."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from workbench.errors import ModelError
@@ -21,6 +22,11 @@ def only_pretrained(directory: Path) -> bool:
         return False
     try:
         lineage = json.loads(path.read_text(encoding="utf-8"))
-        return lineage["base"] is None and all(stage["kind"] == "pretrain" for stage in lineage["stages"])
+        return lineage["base"] is None and only_text(lineage["stages"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(str(path), f"cannot be read ({error!r})", "remove it to go by the chat template") from error
+
+
+def only_text(stages: Iterable[Mapping[str, str]]) -> bool:
+    """Whether every one of the stages learned from texts, and none from conversations."""
+    return all(stage.get("learns", stage["kind"]) == "pretrain" for stage in stages)

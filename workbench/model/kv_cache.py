@@ -57,6 +57,10 @@ class KVCache:
         """Count `seq` tokens as seen, once every layer has stored them."""
         self.length += seq
 
+    def select(self, rows: Tensor) -> None:
+        """Keep the texts of these numbers alone, in this order; `rows` is (kept,) int64."""
+        self._keys, self._values = self._keys[:, rows], self._values[:, rows]
+
     def crop(self, length: int) -> None:
         """Forget all tokens after the first `length`."""
         assert 0 <= length <= self.length, f"cannot crop {self.length} tokens to {length}"

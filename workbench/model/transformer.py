@@ -5,6 +5,9 @@ Source: Touvron et al. 2023, arXiv:2302.13971; Yang et al. 2025, arXiv:2505.0938
 Modules carry Hugging Face's parameter names, so that loading and saving weights renames nothing.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -18,6 +21,8 @@ from workbench.model.moe import MixtureOfExperts
 from workbench.model.norm import RMSNorm
 from workbench.model.rotary import RotaryTables
 from workbench.model.routing import Routing
+
+T = TypeVar("T")
 
 
 class Block(nn.Module):
@@ -139,3 +144,7 @@ class Transformer(nn.Module):
         """The negative log-likelihood of each label, (batch, seq) float32, 0 where it carries no loss; as in `loss`."""
         hidden = self.hidden_states(input_ids, document_starts=document_starts)
         return workbench_kernels.linear_cross_entropy(hidden, self.head_weight, labels)
+
+    def with_output(self, input_ids: Tensor, document_starts: Tensor | None, make: Callable[[Tensor, Tensor], T]) -> T:
+        """What `make` gives for the hidden states and the output matrix: a loss that needs both."""
+        return make(self.hidden_states(input_ids, document_starts=document_starts), self.head_weight)

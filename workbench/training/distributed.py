@@ -92,7 +92,8 @@ class Spread:
         for module in (*model.model.layers, model):
             fully_shard(module, mesh=mesh)
             _add_not_average(module)
-        register_fsdp_forward_method(model, "token_losses")  # by which training enters, not by forward
+        for name in ("token_losses", "with_output"):  # by which training enters, not by forward
+            register_fsdp_forward_method(model, name)
 
     def train_pass(self, model: Transformer, compute: Compute) -> TrainPass:
         """`compute` as a step makes it; what FSDP gathers is seen to by the model itself."""

@@ -28,7 +28,7 @@ from workbench.training.diagnosis import diagnosed, not_finite
 from workbench.training.loss_scale import LossScale
 from workbench.training.moving_average import MovingAverage
 from workbench.training.nonfinite import explain, find_origin
-from workbench.training.objectives import build_objective
+from workbench.training.objectives import Objective, build_objective
 from workbench.training.optimizer import build_optimizer, clip_gradients, optimizer_tensors
 from workbench.training.probe import Measured, Probe
 from workbench.training.random_numbers import random_state
@@ -50,6 +50,7 @@ class Trainer:
         steps: of the whole stage.
         tokenizer: saved beside the weights; nothing here encodes or decodes.
         poll: called at every step boundary; takes in wishes of other processes.
+        objective: what is minimised; that of `settings` when None.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Trainer:
         emitter: events.Emitter,
         control: Control,
         poll: Callable[[], object],
+        objective: Objective | None = None,
     ) -> None:
         self.model, self.tokenizer, self.loader, self.settings, self.steps = model, tokenizer, loader, settings, steps
         self.machine, self.probe, self.shelf, self.emitter, self.control = machine, probe, shelf, emitter, control
@@ -92,7 +94,7 @@ class Trainer:
         self._throughput = Throughput(flops, self._ceiling() * self.ranks.count)
         self._utilisation = Utilisation(model.device)
         self._saved_at = time.monotonic()
-        self.passes = StepPasses(model, build_objective(settings), machine)
+        self.passes = StepPasses(model, objective or build_objective(settings), machine)
         model.model.recompute_activations = settings.gradient_checkpointing
 
     @property

@@ -15,7 +15,7 @@ from tomlkit.items import AoT, Item, Table
 from workbench.bundled import profiles_folder
 from workbench.language import mark, tr
 from workbench.profile import find_profile
-from workbench.tui.stage_templates import StageTemplate, usual_template
+from workbench.tui.stage_templates import BEFORE, StageTemplate, usual_template
 
 Location = tuple[str | int, ...]
 """Where a value stands: ("model", "hidden_size") or ("stage", 0, "optimizer", "eps")."""
@@ -213,8 +213,14 @@ class ProfileDraft:
         wanted = template.name
         name = next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, 999))) if name not in names)
         neighbour = stages[min(after if after is not None else len(stages), len(stages) - 1)] if stages else {}
-        fitting = {key: neighbour[key] for key in ("sequence_length",) if key in neighbour}  # here as well as there
-        given = {"name": name, **template.settings, **fitting}
+        trains = template.settings.get("kind") != "generate"
+        fitting = {key: neighbour[key] for key in ("sequence_length",) if key in neighbour and trains}  # as there
+        before = names[min(after if after is not None else len(names), len(names) - 1)] if names else ""
+        settings = {
+            key: value.replace(BEFORE, before) if isinstance(value, str) else value
+            for key, value in template.settings.items()
+        }
+        given = {"name": name, **settings, **fitting}
         table = tomlkit.table()
         table.update(dict(sorted(given.items(), key=lambda item: isinstance(item[1], dict))))  # tables stand last
         if not isinstance(stages, AoT):

@@ -8,7 +8,7 @@ from typing import Any
 from workbench.config import Profile
 from workbench.errors import ProfileError, WorkbenchError
 from workbench.estimate import Estimate, estimate_profile
-from workbench.job_sizes import expected_config
+from workbench.job_sizes import expected_config, named_models
 from workbench.language import retell
 from workbench.profile import parse_profile, with_files_found
 
@@ -66,11 +66,11 @@ def examine(text: str, path: Path, workspace: Path) -> Examination:
     estimate = None
     if not problems:
         try:
-            config = expected_config(ready)
+            config, named = expected_config(ready), named_models(ready)
         except WorkbenchError as error:
             problems = (Problem("model.path", f"model.path: {error}"),)
         else:
-            estimate = estimate_profile(ready, workspace, config, config.vocab_size)
+            estimate = estimate_profile(ready, workspace, config, config.vocab_size, named)
     elif profile.model.path is None:
         estimate = estimate_profile(ready, workspace)
     return Examination(problems, None if problems else ready, profile, estimate)

@@ -41,6 +41,9 @@ class StageState:
     tokens_per_second: Series = field(default_factory=Series)
     samples: deque[events.SampleMade] = field(default_factory=lambda: deque(maxlen=SAMPLES))
     scores: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)  # of the latest step and the latest validation
+    teacher: events.TeacherReady | None = None
+    written: events.AnswersWritten | None = None  # by a generate stage
     findings: list[events.Diagnosed] = field(default_factory=list)
     peak_learning_rate: float | None = None  # as a person changed it
     done: bool = False
@@ -176,6 +179,7 @@ class RunState:
     def _(self, event: events.StepFinished) -> None:
         stage = self._stage(event.stage)
         stage.step, stage.steps, stage.latest = event.step, event.steps, event
+        stage.measures |= event.measures
         stage.train_loss.append(event.step, event.loss)
         stage.learning_rate.append(event.step, event.learning_rate)
         stage.grad_norm.append(event.step, event.grad_norm)
@@ -186,9 +190,24 @@ class RunState:
     def _(self, event: events.Validated) -> None:
         stage = self._stage(event.stage)
         stage.val_loss.append(event.step, event.val_loss)
+        stage.measures |= event.measures
         best = math.inf if stage.best_val_loss is None else stage.best_val_loss
         if math.isfinite(event.val_loss) and event.val_loss < best:
             stage.best_val_loss, stage.best_val_step = event.val_loss, event.step
+
+    @_take.register
+    def _(self, event: events.TeacherReady) -> None:
+        self._stage(event.stage).teacher = event
+
+    @_take.register
+    def _(self, event: events.AnswersWritten) -> None:
+        stage = self._stage(event.stage)
+        stage.kind, stage.written, stage.done = "generate", event, event.finished
+        for prompt, answer in event.samples:
+            told = events.SampleMade(stage=event.stage, step=event.prompts, prompt=prompt, text=answer, seed=0)
+            stage.samples.append(told)
+        self.stage_name = event.stage
+        self.task = None if event.finished else self.task
 
     @_take.register
     def _(self, event: events.LearningRateChanged) -> None:

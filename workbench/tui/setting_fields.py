@@ -21,6 +21,15 @@ LIMITS = {
     "maximum": mark("to {value}"),
 }
 ABOUT_KEYS = ("description", "measured")
+# Fields of a stage that only some kinds have, and those of one that trains nothing.
+_KINDS_OF_FIELDS = {
+    "dpo": ("dpo",),
+    "distill": ("distill",),
+    "teacher": ("distill",),
+    "generate": ("generate",),
+    "model": ("pretrain", "sft", "distill"),
+}
+_GENERATE_FIELDS = ("name", "kind", "from", "data", "format", "batch_size", "generate")
 
 
 @dataclass(frozen=True)
@@ -124,14 +133,20 @@ def fields_of(schema: str) -> tuple[SettingField, ...]:
             found.append(_field((name,), described, name in table.get("required", ())))
             continue
         inner = whole["$defs"][nested.rpartition("/")[2]]
-        fields = [_field((name, key), each, False) for key, each in inner["properties"].items()]
+        plain = ((key, each) for key, each in inner["properties"].items() if "$ref" not in each)
+        fields = [_field((name, key), each, False) for key, each in plain]
         found += [_of_a_choice(field, described) for field in fields] if "anyOf" in described else fields
     return tuple(found)
 
 
 def fields_shown(schema: str, kind: object) -> tuple[SettingField, ...]:
     """The fields of a class that have an effect: of a stage, those of its kind."""
-    return tuple(field for field in fields_of(schema) if field.key[0] != "dpo" or kind == "dpo")
+    if schema != "StageSettings":
+        return fields_of(schema)
+    if kind == "generate":
+        return tuple(field for field in fields_of(schema) if field.key[0] in _GENERATE_FIELDS)
+    others = {key for key, kinds in _KINDS_OF_FIELDS.items() if kind not in kinds}
+    return tuple(field for field in fields_of(schema) if field.key[0] not in others)
 
 
 def _of_a_choice(field: SettingField, table: dict[str, Any]) -> SettingField:

@@ -22,7 +22,8 @@ class StageTemplate:
     Args:
         title: what people call it; about: what it does, in a line. Both are shown by `tr`.
         name: of the stage, where it is free.
-        settings: its first settings; a table within is one of the stage's own tables.
+        settings: its first settings; a table within is one of the stage's own tables. BEFORE in a text stands for the
+            name of the stage before it.
     """
 
     title: str
@@ -31,6 +32,8 @@ class StageTemplate:
     settings: dict[str, Any]
 
 
+BEFORE = "{before}"
+_STUDENT = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
 _PAIRS = {"kind": "dpo", "data": "bundled:preferences.jsonl", "validation_fraction": 0.15, "batch_size": 16}
 
 TEMPLATES = (
@@ -75,6 +78,35 @@ TEMPLATES = (
             "dpo": {"loss": "sigmoid", "beta": 0.1},
             "lora": {"rank": 16, "alpha": 32.0},
         },
+    ),
+    StageTemplate(
+        "Distillation",
+        "a small student learns the probabilities of the model before it",
+        "distill",
+        {
+            "kind": "distill",
+            "teacher": BEFORE,
+            "data": "bundled:sft.jsonl",
+            "steps": 200,
+            "distill": {"alpha": 0.5, "temperature": 2.0, "baseline": True},
+            "model": _STUDENT,
+        },
+    ),
+    StageTemplate(
+        "Answers of a model",
+        "train nothing: the model before it answers prompts, as data for the next stage",
+        "generate",
+        {
+            "kind": "generate",
+            "data": "bundled:sft.jsonl",
+            "generate": {"temperature": 0.8, "max_new_tokens": 128, "limit": 1000},
+        },
+    ),
+    StageTemplate(
+        "Fine-tuning on answers",
+        "a small student learns what a model answered in the stage before it",
+        "student",
+        {"kind": "sft", "data": f"stage:{BEFORE}", "steps": 200, "model": _STUDENT},
     ),
 )
 

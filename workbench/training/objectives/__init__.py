@@ -36,7 +36,8 @@ class Objective(Protocol):
 
 
 def build_objective(settings: StageSettings) -> Objective:
-    """The objective of a stage."""
+    """The objective of a stage; that of distillation is given by whoever has the teacher."""
+    assert settings.kind != "distill", "it needs its teacher"
     if settings.kind == "dpo":
         assert settings.dpo is not None, "filled in where it is absent"
         return PreferenceObjective(settings.dpo)

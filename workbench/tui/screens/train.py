@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from workbench.control import Command, CommandName
 from workbench.errors import WorkbenchError
+from workbench.events import AnswersWritten
 from workbench.language import mark, retell, tr
 from workbench.narration import count, duration, figure, measure_name, rate, score, size
 from workbench.runs.reference import ReferenceStage, find_reference
@@ -343,6 +344,10 @@ def _memory_words(used: int) -> str:
 def _now(stage: StageState | None) -> list[Figure]:
     """Everything in three lines, where there is room for one pane only."""
     latest = stage.latest if stage is not None else None
+    if stage is not None and stage.written is not None:
+        written = stage.written
+        speed = f"{count(written.tokens_per_second)} tok/s"
+        return [Figure("", f"{written.rows:,} conversations"), Figure("", f"{count(written.tokens)} tokens  {speed}")]
     if latest is None:
         return [Figure("", tr("waiting for the first step"))]
     return [
@@ -362,6 +367,8 @@ def _now(stage: StageState | None) -> list[Figure]:
 
 def _throughput(stage: StageState | None, live: bool) -> list[Figure]:
     latest = stage.latest if stage is not None else None
+    if stage is not None and stage.written is not None:
+        return _written(stage.written)
     if stage is None or latest is None:
         return [Figure("", tr("waiting for the first step"))]
     per_step = stage.tokens_per_step / latest.tokens_per_second if latest.tokens_per_second else None
@@ -373,6 +380,29 @@ def _throughput(stage: StageState | None, live: bool) -> list[Figure]:
         Figure(tr("seen"), tr("{count} tokens", count=count(latest.tokens))),
         Figure(tr("program"), size(latest.memory_bytes), bar(latest.memory_bytes / total, 10), "secondary"),
         *([Figure(tr("eta"), duration(latest.eta_seconds))] if live and not stage.done else []),
+    ]
+
+
+def _written(written: AnswersWritten) -> list[Figure]:
+    """What a generate stage has written so far."""
+    return [
+        Figure("tokens/s", f"{written.tokens_per_second:,.0f}"),
+        Figure("prompts", f"{written.prompts:,}", note=f"of {written.total:,}"),
+        Figure("answers", f"{written.rows:,}", note=f"{count(written.tokens)} tok"),
+        Figure("empty", f"{written.empty:,}"),
+        Figure("cut", f"{written.cut:,}"),
+    ]
+
+
+def _beside_teacher(stage: StageState) -> list[Figure]:
+    """How near a student is to its teacher."""
+    if stage.teacher is None:
+        return []
+    kl, agreement = stage.measures.get("kl", stage.measures.get("val_kl")), stage.measures.get("val_agreement")
+    return [
+        Figure("teacher", count(stage.teacher.parameters), note=Path(stage.teacher.teacher).name),
+        Figure("kl", figure(kl)),
+        Figure("agreement", _percent(agreement)),
     ]
 
 
@@ -396,6 +426,7 @@ def _model(state: RunState, stage: StageState | None) -> list[Figure]:
         Figure(tr("stage"), f"{stage.name} {place}".strip()),
         Figure(tr("params"), _count(stage.parameters or None)),
         *_trained_by_lora(stage),
+        *_beside_teacher(stage),
         Figure(tr("vocabulary"), f"{stage.vocab_size:,}" if stage.vocab_size else "-"),
         Figure(tr("best val"), best),
         *(Figure(measure_name(name), score(name, value)) for name, value in stage.scores.items()),

@@ -52,7 +52,8 @@ def _parts(estimate: Estimate) -> list[Figure]:
 def _needs(estimate: Estimate) -> list[Figure]:
     largest = max(estimate.stages, key=lambda stage: stage.memory_bytes)
     weights, trained, total = largest.training_bytes, largest.trained_parameters, estimate.parameters.total
-    activations = max(0, estimate.memory_bytes - PROGRAM_BYTES - weights)
+    taught = largest.teacher_bytes
+    activations = max(0, estimate.memory_bytes - PROGRAM_BYTES - weights - taught)
     each_bytes = tr("{bytes:.3g} B each", bytes=weights / total)
     note = each_bytes if trained == total else tr("{count} trained", count=count(trained))
     return [
@@ -60,6 +61,7 @@ def _needs(estimate: Estimate) -> list[Figure]:
         Figure(tr("memory"), f"~{size(estimate.memory_bytes)}", note=_of(estimate.memory_available_bytes)),
         Figure(f"  {tr('program')}", size(PROGRAM_BYTES)),
         Figure(f"  {tr('weights')}", size(weights), note=note),
+        *([Figure(f"  {tr('teacher')}", size(taught))] if taught else []),
         Figure(f"  {tr('rows')}", size(activations)),
         Figure(tr("disk"), f"~{size(estimate.disk_bytes)}", note=_of(estimate.disk_free_bytes)),
         Figure(tr("time"), f"~{_time(estimate)}", note=tr("rough")),

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
+import psutil
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
@@ -26,8 +27,9 @@ from workbench.training.ranks import Ranks
 
 MEETING_TIME = timedelta(minutes=10)
 PATIENCE = timedelta(days=7)  # one rank tokenises and scores while the others wait
-TELLING_SECONDS = 10.0  # for rank 0 to tell what ended another rank; later that one tells it itself
+TELLING_SECONDS = 20.0  # for rank 0 to tell what ended another rank; later that one tells it itself
 LEAVING_SECONDS = 5.0  # a GPU's connections may hang where a process was lost
+HEARING_SECONDS = 3.0  # for the others to hear that rank 0 tells it; one that is gone never will
 SHARED_DISK_SECONDS = 60.0  # until a disk in the network must show what another machine wrote
 _OF_CONNECTIONS = ("gloo", "nccl", "connection", "broken pipe", "timed out", "socket")
 
@@ -78,16 +80,17 @@ class Meeting:
         """Put on record what ended this rank and leave; what to raise then.
 
         Raises:
-            SystemExit: rank 0 tells it.
+            SystemExit: another rank tells it, rank 0 if it can.
         """
         told = self.cause(error) or error
         self._record(told)
+        _hang_up()
         self._leave()
-        if self.ranks.leads:
-            code = told.exit_code if isinstance(told, WorkbenchError) else WorkbenchError.exit_code
-            self._say(code)
-            return told
-        if (exit_code := self._hear()) is not None:
+        own = told.exit_code if isinstance(told, WorkbenchError) else WorkbenchError.exit_code
+        if not self.ranks.leads:
+            self._await_telling()
+        exit_code = self._say(own)
+        if exit_code is not None:
             raise SystemExit(exit_code)
         return told
 
@@ -105,29 +108,30 @@ class Meeting:
                 return Failure(**json.loads(self._store.get("failure")))
         return None
 
-    def _say(self, exit_code: int) -> None:
-        """Let the others know that rank 0 tells it, and wait until they do: the store may end with this process."""
-        with contextlib.suppress(RuntimeError):
-            self._store.set("told", str(exit_code))
-            deadline = time.monotonic() + LEAVING_SECONDS
-            while time.monotonic() < deadline and self._store.add("heard", 0) < self.ranks.count - 1:
-                time.sleep(0.05)
-
-    def _hear(self) -> int | None:
-        """The exit code that rank 0 ends with; None where it does not say."""
+    def _await_telling(self) -> None:
+        """Give rank 0 the time to tell what happened."""
         deadline = time.monotonic() + TELLING_SECONDS
         with contextlib.suppress(RuntimeError):
-            while time.monotonic() < deadline:
-                if self._store.check(["told"]):
-                    exit_code = int(self._store.get("told"))
-                    self._store.add("heard", 1)
-                    time.sleep(0.5)  # torchrun ends the others with the first that ends: rank 0 has a word to say
-                    return exit_code
+            while time.monotonic() < deadline and not self._store.check(["told"]):
+                time.sleep(0.05)
+
+    def _say(self, exit_code: int) -> int | None:
+        """Take on telling it; the exit code to end with in silence where another rank has."""
+        with contextlib.suppress(RuntimeError):
+            own = f"{self.ranks.rank} {exit_code}"
+            teller, _, code = self._store.compare_set("told", "", own).decode().partition(" ")
+            if int(teller) != self.ranks.rank:
+                self._store.add("heard", 1)
+                time.sleep(0.5)  # torchrun ends the others with the first that ends, and that one has a word to say
+                return int(code)
+            # the store may end with this process
+            deadline = time.monotonic() + HEARING_SECONDS
+            while time.monotonic() < deadline and self._store.add("heard", 0) < self.ranks.count - 1:
                 time.sleep(0.05)
         return None
 
     def _leave(self) -> None:
-        """Close the connections, so that nobody waits for this rank."""
+        """End the group; without waiting long for what may hang."""
         leaving = threading.Thread(target=_destroy, daemon=True)
         leaving.start()
         leaving.join(LEAVING_SECONDS)
@@ -203,6 +207,19 @@ def _meet() -> Meeting:
         raise WorkbenchError("torchrun", f"the processes do not meet: {error}", "see docs/distributed.md") from error
     local_rank, local_count = int(env.get("LOCAL_RANK", rank)), int(env.get("LOCAL_WORLD_SIZE", count))
     return Meeting(Ranks(rank, count, local_rank, local_count), PrefixStore("run", store))
+
+
+def _hang_up() -> None:
+    """End this process's connections to the others, but for the store, so that nobody waits for it.
+
+    A group that is destroyed keeps them open as long as something refers to it.
+    """
+    store = int(os.environ.get("MASTER_PORT", "0"))
+    with contextlib.suppress(psutil.Error, OSError):
+        for each in psutil.Process().net_connections("tcp"):
+            if each.status == psutil.CONN_ESTABLISHED and store not in (each.laddr.port, each.raddr.port):
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(each.fd)) as connection:
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 def _destroy() -> None:

@@ -57,7 +57,7 @@ def _run_profile(arguments: argparse.Namespace, meeting: "Meeting | None") -> in
             meeting=meeting,
         )
 
-    return work(make, workspace, json=arguments.events_json, quiet=arguments.events_quiet, speaks=_speaks(meeting))
+    return work(make, workspace, json=arguments.events_json, quiet=arguments.events_quiet, meeting=meeting)
 
 
 def resume(arguments: argparse.Namespace) -> int:
@@ -90,20 +90,21 @@ def _resume(arguments: argparse.Namespace, meeting: "Meeting | None") -> int:
             meeting=meeting,
         )
 
-    return work(make, run.path.parent, json=arguments.json, quiet=arguments.quiet, speaks=_speaks(meeting))
+    return work(make, run.path.parent, json=arguments.json, quiet=arguments.quiet, meeting=meeting)
 
 
-def work(make: MakeJob, workspace: Path, *, json: bool, quiet: bool, speaks: bool = True) -> int:
+def work(make: MakeJob, workspace: Path, *, json: bool, quiet: bool, meeting: "Meeting | None" = None) -> int:
     """Run the job that `make` gives on this thread, told to the person (or, with `json`, the program) at the terminal.
 
     Args:
-        speaks: False where another process of the same run tells it.
+        meeting: of the processes that do it together, of which the first speaks.
     Returns:
         The exit code: 0, or that of the signal which asked for the end.
     Raises:
         WorkbenchError: the run failed.
     """
     emitter, control = Emitter(), Control()
+    speaks = meeting is None or meeting.ranks.leads
     screen = Screen(state_folder() / "log" / "console.log", silent=not speaks)
     console, summary = Console(screen, quiet=quiet or json), Summary()
     if speaks:
@@ -124,7 +125,8 @@ def work(make: MakeJob, workspace: Path, *, json: bool, quiet: bool, speaks: boo
         _print(summary.text(workspace), screen)
     if outcome.status == "stopped":
         screen.line(f"stopped and saved; go on with: {go_on_hint(outcome.directory, workspace)}")
-    return signals.exit_code or 0 if outcome.status == "stopped" else 0
+    exit_code = (signals.exit_code or 0) if outcome.status == "stopped" else 0
+    return exit_code if meeting is None else max(meeting.ranks.collected(exit_code))
 
 
 def _together() -> "contextlib.AbstractContextManager[Meeting | None]":
@@ -134,10 +136,6 @@ def _together() -> "contextlib.AbstractContextManager[Meeting | None]":
     from workbench.job_ranks import together
 
     return together()
-
-
-def _speaks(meeting: "Meeting | None") -> bool:
-    return meeting is None or meeting.ranks.leads
 
 
 def _print(text: str, screen: Screen) -> None:

@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("data", "evaluation", "inference", "interop", "model", "runs", "tokenizer", "training"),
         "workbench_kernels",  # to check them on a device
     },
-    "benchmarks": {"data", "model", "tokenizer", "training"},
+    "benchmarks": {"data", "model", "runs", "tokenizer", "training"},
     "tui": {"jobs", "data", "evaluation", "inference", "inspection", "interop", "learn", "model", "runs", "tokenizer"},
     "cli": {
         *("tui", "jobs", "benchmarks", "data", "evaluation", "inference", "interop", "learn", "model", "runs"),

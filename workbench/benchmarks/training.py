@@ -30,29 +30,6 @@ from workbench.training.probe import Measured, Sample
 from workbench.training.surroundings import Machine, Shelf
 from workbench.training.trainer import Trainer
 
-REFERENCE = """
-[tokenizer]
-vocab_size = 6400
-
-[model]
-family = "llama2"
-hidden_size = 512
-intermediate_size = 1664
-num_hidden_layers = 8
-num_attention_heads = 8
-num_key_value_heads = 2
-max_position_embeddings = 256
-
-[[stage]]
-kind = "pretrain"
-data = "bundled:pretrain.jsonl"
-steps = 1000
-batch_size = 8
-sequence_length = 256
-isolate_documents = false
-"""
-"""The profile measured where none is named: a Llama of 29M parameters, 8 rows of 256 tokens a step."""
-
 Contender = Literal["auto", "fp32", "bf16", "transformers"]
 
 

@@ -1,7 +1,6 @@
 """Every command and option, declared once. Nothing here imports what the commands need."""
 
 import argparse
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from workbench.language import LANGUAGES
 
 FAMILIES = ("llama1", "llama2", "llama3", "qwen3", "moe", "moe-shared")  # as workbench.model_settings has them
 DEFAULT_WORKSPACE = "runs"
+UI_PARTS = ("start", "idle", "keys", "speed", "memory")  # as workbench.benchmarks.ui has them
 
 _EPILOGUE = """\
 without arguments the workbench opens in this terminal; with --profile the same work is done headless.
@@ -241,6 +241,17 @@ def _add_benchmarks(commands: Any) -> None:
     train.add_argument("--steps", type=_positive, default=4, metavar="N", help="steps of a turn")
     train.add_argument("--transformers", action="store_true", help="also transformers' own model, if installed")
     train.add_argument("--json", action="store_true", help="as JSON")
+    text = "how quick and how light the screens are, on a terminal of its own"
+    screens = _add(actions, "ui", "bench_commands:ui", text)
+    screens.epilog = "a quiet machine gives figures that mean something; everything takes about five minutes"
+    text = f"{', '.join(UI_PARTS)}; all when absent"
+    screens.add_argument("parts", nargs="*", type=_ui_part, metavar="PART", help=text)
+    screens.add_argument("--starts", type=_positive, default=7, metavar="N", help="of the program, for the median")
+    screens.add_argument("--keys", type=_positive, default=60, metavar="N", help="of each kind, while a model trains")
+    screens.add_argument("--pairs", type=_positive, default=3, metavar="N", help="of training, alone and with screens")
+    screens.add_argument("--seconds", type=_positive, default=20, metavar="N", help="of each training, and idle")
+    screens.add_argument("--steps", type=_positive, default=100_000, metavar="N", help="shown, for the memory")
+    screens.add_argument("--json", action="store_true", help="as JSON")
     text = "time the kernels on a GPU; without one, show what compiling them says"
     kernels = _add(actions, "kernels", "kernel_commands:bench_kernels", text)
     kernels.add_argument("--json", action="store_true", help="as JSON")
@@ -330,6 +341,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _ui_part(text: str) -> str:
+    if text not in UI_PARTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(UI_PARTS)}")
+    return text
+
+
 def _amount(text: str) -> int:
     number, letter = (text[:-1], text[-1].lower()) if text[-1:].lower() in ("k", "m", "b", "g") else (text, "")
     try:
@@ -355,6 +372,8 @@ class _ShowVersion(argparse.Action):
     """Looks the version up only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import importlib.metadata  # here, as it takes longer than the parser does
+
         try:
             version = importlib.metadata.version("llm-workbench")
         except importlib.metadata.PackageNotFoundError:  # run from a bare copy of the source

@@ -14,6 +14,7 @@ from workbench.profile import parse_profile, read_profile
 
 if TYPE_CHECKING:
     from workbench.benchmarks.training import Contender, Speed
+    from workbench.benchmarks.ui import Measured
     from workbench.config import Profile
 
 
@@ -23,7 +24,8 @@ def train(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: transformers is to be compared with, and is not installed.
     """
-    from workbench.benchmarks.training import REFERENCE, compare_training
+    from workbench.benchmarks.reference import REFERENCE
+    from workbench.benchmarks.training import compare_training
 
     if arguments.bench_profile is None:
         profile = parse_profile(REFERENCE, "the 29M Llama", arguments.bench_overrides)
@@ -43,6 +45,48 @@ def train(arguments: argparse.Namespace) -> int:
     else:
         print(f"{machine_name()}; {_described(profile)}\n\n{_rows(speeds)}")
     return 0
+
+
+def ui(arguments: argparse.Namespace) -> int:
+    """`bench ui`: how quick and how light the screens are, beside what they should be.
+
+    Raises:
+        UsageError: this system has no pseudo-terminals, or the program could not be measured.
+    """
+    from workbench.benchmarks.ui import PARTS, Effort, measure_ui
+
+    effort = Effort(arguments.starts, arguments.keys, arguments.pairs, arguments.seconds, arguments.steps)
+    measured = []
+    for figure in measure_ui(arguments.parts or PARTS, effort):
+        measured.append(figure)
+        print(_figure_words(figure), file=sys.stderr)
+    if arguments.json:
+        figures = [{**asdict(figure), "met": figure.met} for figure in measured]
+        print(json.dumps({"machine": machine_name(), "figures": figures}, indent=1))
+    else:
+        print(f"{machine_name()}\n\n{_figure_rows(measured)}")
+    return 0
+
+
+def _figure_words(figure: "Measured") -> str:
+    return f"{figure.part}: {figure.name} {figure.value:.3g} {figure.unit}".rstrip()
+
+
+def _figure_rows(figures: "list[Measured]") -> str:
+    verdicts = {True: "met", False: "not met", None: ""}
+    rows = [("", "MEASURED", "", "TARGET", "", "HOW")]
+    rows += [
+        (
+            figure.name,
+            f"{figure.value:.2f}" if figure.value % 1 else f"{figure.value:.0f}",
+            figure.unit,
+            "" if figure.target is None else f"{figure.target:g}",
+            verdicts[figure.met],
+            figure.note,
+        )
+        for figure in figures
+    ]
+    return table(rows, right=(1, 3))
 
 
 def _described(profile: "Profile") -> str:

@@ -14,6 +14,7 @@ from workbench import events
 from workbench.config import Profile
 from workbench.dry_run import Trial, dry_run
 from workbench.errors import WorkbenchError
+from workbench.estimate import Estimate
 from workbench.language import retell, tr
 from workbench.narration import count, duration, size
 from workbench.tui.modals.base import WorkbenchModal
@@ -25,12 +26,13 @@ class DryRunModal(WorkbenchModal[None]):
     """Runs it, tells what it is at, and shows what was measured; closing stops it.
 
     Args:
-        lengths: steps of each stage, where they are known.
+        estimate: of the profile; says how long its stages are.
     """
 
-    def __init__(self, profile: Profile, lengths: dict[str, int | None]) -> None:
+    def __init__(self, profile: Profile, estimate: Estimate) -> None:
         super().__init__()
-        self.profile, self.lengths = profile, lengths
+        self.profile = profile
+        self.lengths = {stage.stage: stage.steps for stage in estimate.stages}
 
     def compose(self) -> ComposeResult:
         """What it is at, then what it measured."""

@@ -431,19 +431,17 @@ class ProfileScreen(WorkbenchScreen):
         """What was changed since the profile was opened or saved."""
         if self.draft is None or not self.draft.edited:
             self.notify(tr("Nothing was changed."))
-            return
-        self.workbench.push_screen(
-            DiffModal(tr("{profile}: changes", profile=self.draft.name), self.draft.original, self.draft.text)
-        )
+        else:
+            title = tr("{profile}: changes", profile=self.draft.name)
+            self.workbench.push_screen(DiffModal(title, self.draft.original, self.draft.text))
 
     def action_measure(self) -> None:
         """Take a few real steps of every stage, and show what the whole takes by them."""
-        found = self.examination
-        if found is None or found.profile is None or found.estimate is None or found.problems or not self.examined:
+        found = self.examination if self.examined else None
+        if found is None or found.profile is None or found.estimate is None:
             self.notify(tr("Put right what is listed under Checks first."), severity="warning")
-            return
-        lengths = {stage.stage: stage.steps for stage in found.estimate.stages}
-        self.workbench.push_screen(DryRunModal(found.profile, lengths))
+        else:
+            self.workbench.push_screen(DryRunModal(found.profile, found.estimate))
 
     @work(exclusive=True, group="run")
     async def action_run(self) -> None:

@@ -395,8 +395,7 @@ class ProfileScreen(WorkbenchScreen):
         return True
 
     def _in_form(self) -> bool:
-        form = self.query_one_optional(SettingsForm)
-        return form is not None and form.current is not None
+        return (form := self.query_one_optional(SettingsForm)) is not None and form.current is not None
 
     async def action_outward(self) -> None:
         """From a field or the text to the parts; from there home."""

@@ -85,10 +85,11 @@ def test_widths_are_asked_of_the_terminal(
     with os.fdopen(slave, "r+b", buffering=0) as raw, os.fdopen(os.dup(slave), "w", encoding="utf-8") as out:
         monkeypatch.setattr(sys, "stdin", raw)
         monkeypatch.setattr(sys, "stdout", out)
-        if cells is not None:
-            answering(master, cells)
+        other_end = answering(master, cells) if cells is not None else None
         check = next(iter(terminal._widths()))
         monkeypatch.undo()
+    if other_end is not None:
+        other_end.join(5)  # it ends once nobody holds the terminal, and must not read from who gets its number next
     os.close(master)
     assert (check.name, check.level) == ("characters", level)
     assert ("does not tell" in check.found) == (cells is None)

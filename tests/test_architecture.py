@@ -53,8 +53,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "benchmarks": {"data", "model", "runs", "tokenizer", "training"},
     "tui": {"jobs", "data", "evaluation", "inference", "inspection", "interop", "learn", "model", "runs", "tokenizer"},
+    "doctor": set(),
     "cli": {
-        *("tui", "jobs", "benchmarks", "data", "evaluation", "inference", "interop", "learn", "model", "runs"),
+        *(
+            "tui",
+            "jobs",
+            "benchmarks",
+            "doctor",
+            "data",
+            "evaluation",
+            "inference",
+            "interop",
+            "learn",
+            "model",
+            "runs",
+        ),
         "tokenizer",
         "workbench_kernels",  # `bench kernels` only
     },

@@ -1,5 +1,6 @@
 """Where the profiles and the sample data lie: the same answer from a checkout and from a wheel."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def curves_folder() -> Path:
 def data_folder() -> Path:
     """The sample data that comes with the program."""
     return _content("data")
+
+
+def tested_versions() -> dict[str, str]:
+    """The versions of packages that the program was tested with, by name; empty where the list did not come along."""
+    packed = PACKAGE / "_bundled" / "constraints.txt"
+    path = packed if packed.is_file() else PACKAGE.parent / "constraints.txt"
+    if not path.is_file():
+        return {}
+    pins = (line.partition("==") for line in path.read_text(encoding="utf-8").splitlines() if "==" in line)
+    return {re.sub(r"[-_.]+", "-", name.strip()).lower(): version.split(";")[0].strip() for name, _, version in pins}
 
 
 def find_data(reference: str, folders: Sequence[Path]) -> list[Path]:

@@ -17,8 +17,13 @@ def fast_at_bf16() -> bool:
     AVX-512's bf16 instructions are four times as fast as float32 on AMD's cores, but half as fast on Intel's, which
     have AMX for that (a virtual machine may hide it).
     """
-    flags = _cpu_entry("flags").split()
+    flags = processor_flags()
     return "amx_bf16" in flags or ("avx512_bf16" in flags and _cpu_entry("vendor_id") == "AuthenticAMD")
+
+
+def processor_flags() -> list[str]:
+    """What the processor can do, as Linux names it; nothing where nobody tells."""
+    return (_cpu_entry("flags") or _cpu_entry("Features")).split()
 
 
 def machine_name() -> str:

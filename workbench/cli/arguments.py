@@ -84,6 +84,9 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_benchmarks(commands)
     _add_sizes(commands)
     _add_learning(commands)
+    text = "check terminal, devices, speed, disk and packages, and say what to do"
+    doctor = _add(commands, "doctor", "doctor_command:doctor", text, workspace=True)
+    doctor.add_argument("--json", action="store_true", help="as one JSON array")
     _add(commands, "locate", "workbench_command:locate", "print the folders that are used", workspace=True)
     return parser
 

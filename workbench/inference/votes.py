@@ -15,6 +15,8 @@ from workbench.errors import UsageError
 from workbench.tokenizer.chat_template import Message
 
 Verdict = Literal["left", "right", "tie", "both bad"]
+WhyNot = Literal["", "text", "verdict", "empty", "same"]
+"""Why a vote makes no pair: the answers are text gone on with, none is preferred, one is empty, both are equal."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class VoteBook:
         self.preferences = folder / "preferences.jsonl"
         self.votes = folder / "votes.jsonl"
 
-    def cast(self, vote: Vote, *, keep_pair: bool = True) -> str:
+    def cast(self, vote: Vote, *, keep_pair: bool = True) -> WhyNot:
         """Keep a vote, and the pair that it makes.
 
         Args:
@@ -66,7 +68,7 @@ class VoteBook:
         Raises:
             UsageError: the files cannot be written.
         """
-        why_not = no_pair(vote) if keep_pair else "a text that was gone on with makes no pair"
+        why_not = no_pair(vote) if keep_pair else "text"
         record = {
             "time": round(vote.time, 3),
             "verdict": vote.verdict,
@@ -98,14 +100,14 @@ class VoteBook:
         return sum(1 for _ in _records(self.preferences))
 
 
-def no_pair(vote: Vote) -> str:
+def no_pair(vote: Vote) -> WhyNot:
     """Why a vote makes no pair to train on; empty where it makes one."""
     if vote.verdict in ("tie", "both bad"):
-        return "neither answer is the better one"
+        return "verdict"
     if not all(answer.strip() for answer in vote.answers):
-        return "one of the answers is empty"
+        return "empty"
     if vote.answers[0].strip() == vote.answers[1].strip():
-        return "both answers are the same"
+        return "same"
     return ""
 
 

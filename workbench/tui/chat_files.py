@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from workbench.errors import WorkbenchError
+from workbench.language import retell, tr, tr_many
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.chats import ChatsModal
 from workbench.tui.talk import Talk
@@ -25,7 +26,7 @@ async def choose_chat(app: "WorkbenchApp") -> Path | None:
     while True:
         chats = await asyncio.to_thread(shelf.list)
         if not chats and trashed is None:
-            app.notify("No conversation is saved yet: each is, after its first answer.", markup=False)
+            app.notify(tr("No conversation is saved yet: each is, after its first answer."), markup=False)
             return None
         answer = await app.push_screen_wait(ChatsModal([_line(chat) for chat in chats], at, str(shelf.folder)))
         if answer is None:
@@ -47,9 +48,9 @@ async def choose_chat(app: "WorkbenchApp") -> Path | None:
                 await export_chat(app, chat.path)
             else:
                 trashed = shelf.delete(chat.path)
-                app.notify(f"Deleted {chat.title}; u brings it back", markup=False)
+                app.notify(tr("Deleted {title}; u brings it back", title=chat.title), markup=False)
         except WorkbenchError as error:
-            app.notify(str(error), severity="error", markup=False, timeout=8)
+            app.notify(retell(str(error)), severity="error", markup=False, timeout=8)
 
 
 async def export_chat(app: "WorkbenchApp", path: Path) -> None:
@@ -62,10 +63,10 @@ async def export_chat(app: "WorkbenchApp", path: Path) -> None:
     from workbench.inference.transcript import read_transcript
 
     transcript = await asyncio.to_thread(read_transcript, path)
-    target = await app.push_screen_wait(AskModal("Export as Markdown", "", str(path.with_suffix(".md"))))
+    target = await app.push_screen_wait(AskModal(tr("Export as Markdown"), "", str(path.with_suffix(".md"))))
     if target is not None:
         export_markdown(transcript, Path(target).expanduser())
-        app.notify(f"Exported to {target}", markup=False)
+        app.notify(tr("Exported to {file}", file=target), markup=False)
 
 
 def save_talk(talk: Talk, session: "ChatSession | None", workspace: Path) -> str:
@@ -77,7 +78,7 @@ def save_talk(talk: Talk, session: "ChatSession | None", workspace: Path) -> str
             talk.path = shelf_of(workspace).new_path()
         session.save(talk.path, talk.title)
     except WorkbenchError as error:
-        return str(error)
+        return retell(str(error))
     return ""
 
 
@@ -100,15 +101,15 @@ def shelf_of(workspace: Path) -> "ChatShelf":
 
 
 async def _rename(app: "WorkbenchApp", shelf: "ChatShelf", chat: "SavedChat") -> None:
-    title = await app.push_screen_wait(AskModal("Title of the conversation", "", chat.title))
+    title = await app.push_screen_wait(AskModal(tr("Title of the conversation"), "", chat.title))
     if title is not None:
         await asyncio.to_thread(shelf.rename, chat.path, title)
 
 
 def _line(chat: "SavedChat") -> Content:
     if chat.problem:
-        return Content.assemble((printable(chat.title), ""), "   ", (chat.problem, "$error"))
-    messages = f"{chat.messages} message{'' if chat.messages == 1 else 's'}"
+        return Content.assemble((printable(chat.title), ""), "   ", (tr("damaged"), "$error"))
+    messages = tr_many("{count} message", "{count:,} messages", chat.messages)
     return Content.assemble(
         (printable(chat.title), "bold"), (f"\n    {printable(chat.model)}  {messages}", "$foreground 60%")
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
+from workbench.language import tr
 from workbench.tui.bridge import Bridge
 from workbench.tui.widgets.model_list import ModelChoice, find_models, models_of
 
@@ -63,4 +64,6 @@ def _in_training(bridge: Bridge) -> list[ModelChoice]:
 def _name_in_training(choice: ModelChoice, bridge: Bridge) -> str:
     """The run's name, and how far it was."""
     stage = bridge.active.state.stage if bridge.active is not None else None
-    return choice.label if stage is None else f"{choice.run} in training, {stage.name} about step {stage.step:,}"
+    if stage is None:
+        return choice.label
+    return tr("{run} in training, {stage} about step {step:,}", run=choice.run, stage=stage.name, step=stage.step)

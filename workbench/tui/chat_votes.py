@@ -3,14 +3,28 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.language import mark, tr, tr_many
 from workbench.tui.talk import Talk
 
 if TYPE_CHECKING:
     from workbench.inference.contest import Contest
     from workbench.inference.votes import Vote, VoteBook
 
-QUESTION = "Which is better?   a left   b right   t tie   n both bad   esc no vote"
-STACKED_QUESTION = "Which is better?   a upper   b lower   t tie   n both bad   esc no vote"
+QUESTION = mark("Which is better?   a left   b right   t tie   n both bad   esc no vote")
+STACKED_QUESTION = mark("Which is better?   a upper   b lower   t tie   n both bad   esc no vote")
+
+WHY_NOT = {
+    "text": mark("a text that was gone on with makes no pair"),
+    "verdict": mark("neither answer is the better one"),
+    "empty": mark("one of the answers is empty"),
+    "same": mark("both answers are the same"),
+}
+_VERDICTS = {
+    "left": mark("A is kept"),
+    "right": mark("B is kept"),
+    "tie": mark("Tie"),
+    "both bad": mark("Both bad"),
+}
 
 
 def folder_of_votes(directory: Path | None, active_run: Path | None, workspace: Path) -> Path:
@@ -36,8 +50,10 @@ def cast(contest: "Contest", book: "VoteBook", verdict: str) -> str:
     vote = contest.vote(verdict)  # type: ignore[arg-type]
     why_not = book.cast(vote, keep_pair=contest.main.mode == "chat")
     if why_not:
-        return f"{_decided(vote)}. No pair: {why_not}; the vote is in {book.votes}"
-    return f"{_decided(vote)}. Pair {book.pairs():,} in {book.preferences}"
+        where = tr("No pair: {reason}; the vote is in {file}", reason=tr(WHY_NOT[why_not]), file=book.votes)
+    else:
+        where = tr("Pair {number:,} in {file}", number=book.pairs(), file=book.preferences)
+    return f"{_decided(vote)}. {where}"
 
 
 def tally(contest: "Contest", book: "VoteBook") -> str:
@@ -45,12 +61,15 @@ def tally(contest: "Contest", book: "VoteBook") -> str:
     main, other = contest.main.name, contest.other.name
     found = book.tally(main, other)
     if not found.votes:
-        return "no votes yet"
-    rest = f"{found.ties} tie{'' if found.ties == 1 else 's'}, {found.both_bad} both bad"
-    votes = f"{found.votes} vote{'' if found.votes == 1 else 's'}"
+        return tr("no votes yet")
+    votes = tr_many("{count} vote", "{count:,} votes", found.votes)
+    ties = tr_many("{count} tie", "{count:,} ties", found.ties)
+    bad = tr("{number:,} both bad", number=found.both_bad)
     if main == other:
-        return f"{votes}: {found.first} for one of two samples, {rest}"
-    return f"{votes}: {main} {found.first}, {other} {found.second}, {rest}"
+        better = tr("{number:,} for one of two samples", number=found.first)
+    else:
+        better = f"{main} {found.first:,}, {other} {found.second:,}"
+    return f"{votes}: {better}, {ties}, {bad}"
 
 
 def alias_sides(contest: "Contest", talks: list[Talk]) -> None:
@@ -62,7 +81,8 @@ def alias_sides(contest: "Contest", talks: list[Talk]) -> None:
 
 def _decided(vote: "Vote") -> str:
     if vote.models[0] == vote.models[1]:
-        return {"left": "A is kept", "right": "B is kept"}.get(vote.verdict, vote.verdict.capitalize())
-    names = f"A was {vote.models[0]}, B {vote.models[1]}"
+        return tr(_VERDICTS[vote.verdict])
+    names = tr("A was {one}, B {other}", one=vote.models[0], other=vote.models[1])
     better = {"left": vote.models[0], "right": vote.models[1]}.get(vote.verdict)
-    return f"{better} is better ({names})" if better else f"{vote.verdict.capitalize()} ({names})"
+    said = tr("{model} is better", model=better) if better else tr(_VERDICTS[vote.verdict])
+    return f"{said}; {names}"

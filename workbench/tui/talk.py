@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.language import mark, tr, tr_many
 from workbench.tui.widgets.conversation import Conversation, Shown, TurnView
 from workbench.tui.widgets.model_list import ModelChoice
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from workbench.inference.dialogue import Node
     from workbench.inference.reply import ReplyStats
 
-COMPLETES = "This model was only pretrained: it goes on with your text, and does not answer."
-CHATS = "Say something."
+COMPLETES = mark("This model was only pretrained: it goes on with your text, and does not answer.")
+CHATS = mark("Say something.")
 
 
 class Talk:
@@ -43,7 +44,7 @@ class Talk:
     @property
     def name(self) -> str:
         """What the model is called on the screen."""
-        return self.alias or (self.session.name if self.session is not None else "") or "model"
+        return self.alias or (self.session.name if self.session is not None else "") or tr("model")
 
     def show_all(self) -> None:
         """Show the conversation as the session has it."""
@@ -53,7 +54,7 @@ class Talk:
         if session.tree.nodes:
             self.view.show(self._shown(session.tree.path()))
         else:
-            self.view.hint(COMPLETES if session.mode == "completion" else CHATS)
+            self.view.hint(tr(COMPLETES if session.mode == "completion" else CHATS))
         self.name_pane()
 
     def name_pane(self) -> None:
@@ -96,7 +97,7 @@ class Talk:
     def reveal(self) -> None:
         """Say the name that was hidden."""
         letter, self.alias = self.alias, ""
-        name = f"{letter} was {self.name}" if letter else self.name
+        name = tr("{letter} was {model}", letter=letter, model=self.name) if letter else self.name
         self.view.border_title = name.replace("[", r"\[")
         if self.view.turns:
             last = self.view.turns[-1]
@@ -119,27 +120,31 @@ class Talk:
 
     def _who(self, node: "Node") -> str:
         named = node.writing.model if node.writing is not None else ""
-        return named or (self.session.name if self.session is not None else "") or "model"
+        return named or (self.session.name if self.session is not None else "") or tr("model")
 
 
 def _kept_note(node: "Node") -> str:
     """What is known of an answer that was written earlier."""
     if node.writing is None or not node.writing.token_ids:
         return ""
-    ends = {"stopped": "  stopped", "length": "  cut", "end": ""}
-    branched = "" if node.writing.branched_at is None else f"  branched at token {node.writing.branched_at + 1}"
-    return f"{len(node.writing.token_ids)} tok{ends[node.writing.stopped_by]}{branched}"
+    told = [tr("{tokens:,} tok", tokens=len(node.writing.token_ids))]
+    if node.writing.stopped_by != "end":
+        told.append(tr("stopped") if node.writing.stopped_by == "stopped" else tr("cut"))
+    if node.writing.branched_at is not None:
+        told.append(tr("branched at token {place:,}", place=node.writing.branched_at + 1))
+    return "  ".join(told)
 
 
 def note(stats: "ReplyStats", session: "ChatSession") -> str:
     """Figures of an answer, and why it ended where that was not its own end."""
-    told = f"{stats.tokens} tok  {stats.tokens_per_second:.0f} tok/s"
+    told = [tr("{tokens:,} tok", tokens=stats.tokens), tr("{rate:.0f} tok/s", rate=stats.tokens_per_second)]
     if stats.stopped_by == "stopped":
-        told += "  stopped"
+        told.append(tr("stopped"))
+    elif stats.stopped_by == "length" and stats.tokens < session.settings.max_new_tokens:
+        told.append(tr("cut: the context of {length:,} is full", length=session.context_length))
     elif stats.stopped_by == "length":
-        full = stats.tokens < session.settings.max_new_tokens
-        told += f"  cut: the context of {session.context_length:,} is full" if full else "  cut at max tokens"
+        told.append(tr("cut at max tokens"))
     if stats.dropped_turns:
-        turns = "turn" if stats.dropped_turns == 1 else "turns"
-        told += f"  {stats.dropped_turns} earlier {turns} did not fit"
-    return told
+        dropped = stats.dropped_turns
+        told.append(tr_many("{count} earlier turn did not fit", "{count:,} earlier turns did not fit", dropped))
+    return "  ".join(told)

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.language import mark, tr
+
 if TYPE_CHECKING:
     from workbench.inference.chat import ChatSession
     from workbench.inspection.xray import Place
     from workbench.tokenizer.tokenizer import Tokenizer
 
-CUT_HERE = "(cut here)"
+CUT_HERE = mark("(cut here)")
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,15 @@ def look_through(session: "ChatSession", number: int) -> XRayed:
     return XRayed(
         number=number,
         places=places,
-        labels=[CUT_HERE if each is None else tokenizer.token_label(each) for each in ids],
+        labels=[tr(CUT_HERE) if each is None else tokenizer.token_label(each) for each in ids],
         pieces=pieces,
         cut=cut_characters(pieces) if tokenizer.byte_level else [""] * len(pieces),
         sampling=_in_words(
-            temperature=(settings.temperature, 1.0),
-            top_k=(settings.top_k, 0),
-            top_p=(settings.top_p, 1.0),
-            min_p=(settings.min_p, 0.0),
-            repetition=(settings.repetition_penalty, 1.0),
+            (tr("temperature"), settings.temperature, 1.0),
+            ("top-k", settings.top_k, 0),
+            ("top-p", settings.top_p, 1.0),
+            ("min-p", settings.min_p, 0.0),
+            (tr("repetition"), settings.repetition_penalty, 1.0),
         ),
         read_by=session.name if foreign else "",
         vocab_size=session.model.config.vocab_size,
@@ -77,7 +79,7 @@ def look_through(session: "ChatSession", number: int) -> XRayed:
     )
 
 
-def _in_words(**settings: tuple[float, float]) -> str:
-    """Those settings that differ from what does nothing."""
-    told = (f"{name.replace('_', '-')} {value:g}" for name, (value, off) in settings.items() if value != off)
-    return ", ".join(told) or "temperature 1"
+def _in_words(*settings: tuple[str, float, float]) -> str:
+    """Those settings that differ from what does nothing; of each its name, its value, and that value."""
+    told = [f"{name} {value:g}" for name, value, off in settings if value != off]
+    return ", ".join(told) or f"{tr('temperature')} 1"

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from workbench.language import tr
 from workbench.tui.modals.base import WorkbenchModal
 from workbench.tui.widgets.list_view import KeyList
 
@@ -38,8 +39,8 @@ class ChatsModal(WorkbenchModal[tuple[Verb, int]]):
     def compose(self) -> ComposeResult:
         """Two lines each."""
         with Vertical(classes="box -choice") as box:
-            box.border_title = "Conversations"
-            box.border_subtitle = "enter open   r rename   e export   d delete   u undo   esc close"
+            box.border_title = tr("Conversations")
+            box.border_subtitle = tr("enter open   r rename   e export   d delete   u undo   esc close")
             yield KeyList(*(Option(line) for line in self.lines))
             yield Static(self.folder, classes="detail", markup=False)
 

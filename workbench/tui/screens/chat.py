@@ -8,6 +8,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from workbench.errors import WorkbenchError
+from workbench.language import mark, retell, tr
 from workbench.tui.actions import bindings
 from workbench.tui.chat_files import choose_chat, export_chat, load_talk
 from workbench.tui.chat_models import all_choices, live_choice
@@ -30,7 +31,7 @@ class ChatScreen(TalkingScreen):
     """Conversations with a model, or with two."""
 
     MODE = SCOPE = "chat"
-    ABOUT = (
+    ABOUT = mark(
         "Talk to any model of your runs, also while it is in training: that is a copy, taken between two steps, and "
         "never changes the run. A model that was only pretrained goes on with your text in place of answering. esc "
         "leaves the field for the conversation: arrows select a message and walk between its alternatives. X-ray shows "
@@ -96,7 +97,7 @@ class ChatScreen(TalkingScreen):
             self.action_stop_answer()
         elif self.waiting and self.contest is not None:
             self.contest.skip()
-            self._settled("No vote; the answer that is kept is the main model's.")
+            self._settled(tr("No vote; the answer that is kept is the main model's."))
         elif opened:
             opened.remove_class("-open")
             self.query_one(MessageField).focus()
@@ -169,7 +170,7 @@ class ChatScreen(TalkingScreen):
         field.load_text(tree.nodes[self._editing].text)
         field.move_cursor(field.document.end)
         field.focus()
-        self.notify("Sending goes on from there; what was said stays beside it.")
+        self.notify(tr("Sending goes on from there; what was said stays beside it."))
 
     def action_new_chat(self) -> None:
         """Begin a new conversation with the same model."""
@@ -187,7 +188,7 @@ class ChatScreen(TalkingScreen):
         turn = view.selected or (view.turns[-1] if view.turns else None)
         if turn is not None:
             self.app.copy_to_clipboard(turn.text)
-            self.notify("Copied", timeout=2)
+            self.notify(tr("Copied"), timeout=2)
 
     # --- panes ------------------------------------------------------------------------------------------------------
 
@@ -221,7 +222,7 @@ class ChatScreen(TalkingScreen):
         try:
             values, system_prompt = load_talk(self.talks[0], session, path)
         except WorkbenchError as error:
-            self.workbench.show_error("Not opened", str(error))
+            self.workbench.show_error(tr("Not opened"), retell(str(error)))
             return
         self.query_one(SamplingPane).show(values, system_prompt)
         self._editing = None
@@ -239,7 +240,7 @@ class ChatScreen(TalkingScreen):
             if path is not None:
                 await export_chat(self.workbench, path)
         except WorkbenchError as error:
-            self.notify(str(error), severity="error", markup=False, timeout=8)
+            self.notify(retell(str(error)), severity="error", markup=False, timeout=8)
 
     # --- X-ray ------------------------------------------------------------------------------------------------------
 
@@ -257,7 +258,7 @@ class ChatScreen(TalkingScreen):
             return
         self._looking = talk
         self.add_class("-xray")
-        self.query_one(XRayPane).wait("looking through the answer…")
+        self.query_one(XRayPane).wait(tr("looking through the answer…"))
         self.query_one(TokenFlow).focus()
         self._look(talk, number)
 
@@ -286,9 +287,9 @@ class ChatScreen(TalkingScreen):
             return
         if found is None:
             self.action_xray()
-            self.notify(problem, severity="error", markup=False, timeout=8)
+            self.notify(retell(problem), severity="error", markup=False, timeout=8)
             return
-        self.query_one(XRayPane).show(found, f"X-ray: {talk.name}")
+        self.query_one(XRayPane).show(found, tr("X-ray: {model}", model=talk.name))
         self.refresh_bindings()
 
     def on_token_flow_pointed(self, message: TokenFlow.Pointed) -> None:
@@ -327,7 +328,7 @@ class ChatScreen(TalkingScreen):
         choices = all_choices(self.workbench.bridge)
         lines = [Content.assemble((each.run, "bold"), f"  {each.what}") for each in choices]
         at = next((number for number, each in enumerate(choices) if each != self._choice), 0)
-        chosen = await self.workbench.push_screen_wait(ChoiceModal("Ask the same", lines, at))
+        chosen = await self.workbench.push_screen_wait(ChoiceModal(tr("Ask the same"), lines, at))
         if chosen is not None and self._at_rest:
             self._choose(choices[chosen], second=True)
 
@@ -338,7 +339,7 @@ class ChatScreen(TalkingScreen):
             return
         if contest is None:
             self._begin_contest(session.twin(), blind=True)
-            self.notify("Each message gets two answers of this model; say which is better. f4 asks another model.")
+            self.notify(tr("Each message gets two answers of this model; say which is better. f4 asks another model."))
         elif contest.blind and contest.one_model:
             self._leave_contest()
         else:
@@ -351,8 +352,8 @@ class ChatScreen(TalkingScreen):
         try:
             told = cast(self.contest, self._book(), verdict)
         except WorkbenchError as error:
-            self.notify(str(error), severity="error", markup=False, timeout=8)
-            told = "The vote was not kept."
+            self.notify(retell(str(error)), severity="error", markup=False, timeout=8)
+            told = tr("The vote was not kept.")
         self._settled(told)
 
     def _settled(self, told: str) -> None:
@@ -364,6 +365,14 @@ class ChatScreen(TalkingScreen):
         self.notify(told, markup=False, timeout=6)
         self._save()
         self.refresh_bindings()
+
+    def speak_again(self) -> None:
+        """The language was changed."""
+        super().speak_again()
+        for talk in self._shown:
+            if not talk.answering and not self.waiting:
+                talk.show_all()
+        self._name_kind()
 
     def on_unmount(self) -> None:
         """The workbench closes: end answers that are being written."""

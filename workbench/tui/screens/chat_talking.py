@@ -13,6 +13,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from workbench.errors import WorkbenchError
+from workbench.language import mark, retell, tr
 from workbench.tui.chat_files import save_talk
 from workbench.tui.chat_models import all_choices, choices_of, open_session, run_directory
 from workbench.tui.chat_votes import QUESTION, STACKED_QUESTION, alias_sides, folder_of_votes, tally
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DRAW_SECONDS = 0.06
-NO_MODEL = (
+NO_MODEL = mark(
     "No model yet.\n\nStart one on Home (esc, then 1): quickstart takes a few minutes, and you can talk to it while it "
     "learns."
 )
-STOP_FIRST = "Stop the answer first (esc)."
+STOP_FIRST = mark("Stop the answer first (esc).")
+
+VOTE_FIRST = mark("Vote first, or esc.")
 
 
 class TalkingScreen(WorkbenchScreen):
@@ -84,7 +87,7 @@ class TalkingScreen(WorkbenchScreen):
         if choices:
             self._choose(choices[0])
         else:
-            self.notify(f"{Path(subject).name} has no model yet", severity="warning", markup=False)
+            self.notify(tr("{run} has no model yet", run=Path(subject).name), severity="warning", markup=False)
 
     @property
     def session(self) -> "ChatSession | None":
@@ -129,7 +132,7 @@ class TalkingScreen(WorkbenchScreen):
             if choices:
                 self._choose(choices[0])
             else:
-                self.talks[0].view.hint(NO_MODEL)
+                self.talks[0].view.hint(tr(NO_MODEL))
 
     def on_model_list_chosen(self, message: ModelList.Chosen) -> None:
         """Talk to another model."""
@@ -139,15 +142,15 @@ class TalkingScreen(WorkbenchScreen):
 
     def _choose(self, choice: ModelChoice, second: bool = False) -> None:
         if self.answering or self.waiting:
-            self.notify(STOP_FIRST if self.answering else "Vote first, or esc.", severity="warning")
+            self.notify(tr(STOP_FIRST if self.answering else VOTE_FIRST), severity="warning")
             return
         self.opening = True
         talk = self.talks[1 if second else 0]
         if not second:
             self._wanted = choice
             self._leave_contest()
-        talk.view.border_title = "loading…"
-        talk.view.hint(f"Loading {choice.label}…")
+        talk.view.border_title = tr("loading…")
+        talk.view.hint(tr("Loading {model}…", model=choice.label))
         self.set_class(second, "-duo")
         self._load(choice, second)
 
@@ -192,17 +195,18 @@ class TalkingScreen(WorkbenchScreen):
         self.opening = False
         if second:
             self._leave_contest()
-            self.notify(f"{choice.label} could not be opened. {problem}", severity="error", markup=False, timeout=8)
+            told = tr("{model} could not be opened.", model=choice.label)
+            self.notify(f"{told} {retell(problem)}", severity="error", markup=False, timeout=8)
             return
         self._wanted = self._choice
         talk = self.talks[0]
-        talk.view.hint(f"{choice.label} could not be opened.\n\n{problem}")
-        talk.view.border_title = "no model"
+        talk.view.hint(f"{tr('{model} could not be opened.', model=choice.label)}\n\n{retell(problem)}")
+        talk.view.border_title = tr("no model")
 
     def _name_kind(self) -> None:
         for talk in self._shown:
             completes = talk.session is not None and talk.session.mode == "completion"
-            talk.view.border_subtitle = "continues text" if completes else "chat"
+            talk.view.border_subtitle = tr("continues text") if completes else tr("chat")
 
     # --- talking ----------------------------------------------------------------------------------------------------
 
@@ -210,9 +214,9 @@ class TalkingScreen(WorkbenchScreen):
         """Send what was written."""
         session = self.session
         if session is None or self.opening:
-            self.notify("The model is still being loaded." if self.opening else "Choose a model first (f9).")
+            self.notify(tr("The model is still being loaded." if self.opening else "Choose a model first (f9)."))
         elif self.answering:
-            self.notify(STOP_FIRST, severity="warning")
+            self.notify(tr(STOP_FIRST), severity="warning")
         elif message.text.strip() or session.mode == "completion":
             text, number = self.query_one(MessageField).take(), self._editing
             self._ask("send" if number is None else "edit", text, number)
@@ -259,7 +263,7 @@ class TalkingScreen(WorkbenchScreen):
         for talk, _, base in streams:
             talk.begin(base, said)
         if voting and self.contest is not None and self.contest.blind:
-            self._show_vote("Both answer; then you vote.   esc stops")
+            self._show_vote(tr("Both answer; then you vote.   esc stops"))
         self.refresh_bindings()
         for talk, pieces, _ in streams:
             self._stream(talk, pieces, said or "", voting)
@@ -318,7 +322,7 @@ class TalkingScreen(WorkbenchScreen):
         elif contest is not None:
             contest.finished()
         if self.waiting:
-            self._show_vote(STACKED_QUESTION if self.has_class("-narrow") else QUESTION)
+            self._show_vote(tr(STACKED_QUESTION if self.has_class("-narrow") else QUESTION))
         elif not self._problem:
             self._save()
         self.refresh_bindings()
@@ -327,7 +331,7 @@ class TalkingScreen(WorkbenchScreen):
         """Nothing is lost: the message returns to its field."""
         if text:
             self.query_one(MessageField).load_text(text)
-        self.notify(problem, severity="error", markup=False, timeout=8)
+        self.notify(retell(problem), severity="error", markup=False, timeout=8)
 
     def _show_all(self) -> None:
         for talk in self._shown:
@@ -340,7 +344,7 @@ class TalkingScreen(WorkbenchScreen):
         assert self.contest is not None, "there is something to vote on"
         self.add_class("-voting")
         box = self.query_one("#vote", Static)
-        box.border_title = "Blind vote"
+        box.border_title = tr("Blind vote")
         box.border_subtitle = tally(self.contest, self._book()).replace("[", r"\[")
         box.update(line)
         self.talks[0].view.focus()

@@ -14,8 +14,15 @@ from textual.message import Message
 from textual.widgets import Static
 
 from workbench.inference.parts import Part, parts_of
+from workbench.language import mark, tr, tr_many
 
 QUIET = "$foreground 60%"
+KINDS = {
+    "text": "",
+    "thought": mark("thought"),
+    "tool call": mark("tool call"),
+    "tool result": mark("tool result"),
+}
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class TurnView(Static):
         style = "bold $primary" if self.mine else "bold $accent"
         head = Content.assemble(
             ("▸ " if self.selected else "", "bold"),
-            (printable(self.who), style),
+            (tr("you") if self.mine else printable(self.who), style),
             (f"  ◂ {self.place}/{self.of} ▸" if self.of > 1 else "", "bold"),
             "  ",
             (self.note, QUIET),
@@ -114,9 +121,10 @@ class TurnView(Static):
             return [Content(printable(part.text))]
         lines = printable(part.text).splitlines()
         called = f" {printable(part.name)}" if part.name else ""
-        unfinished = "" if part.closed else ", unfinished"
-        size = f"{len(lines)} line{'' if len(lines) == 1 else 's'}{unfinished}"
-        heading = Content.assemble(("▸ " if self.folded else "▾ ", "bold"), (f"{part.kind}{called}  ", "bold"), size)
+        size = tr_many("{count} line", "{count:,} lines", len(lines))
+        size = size if part.closed else tr("{size}, unfinished", size=size)
+        named = (f"{tr(KINDS[part.kind])}{called}  ", "bold")
+        heading = Content.assemble(("▸ " if self.folded else "▾ ", "bold"), named, size)
         heading = heading.stylize(QUIET)
         if self.folded:
             return [heading]
@@ -198,6 +206,11 @@ class Conversation(VerticalScroll, inherit_bindings=False):
         if turn is not None:
             self.anchor(False)
             self.scroll_to_widget(turn, animate=False)
+
+    def speak_again(self) -> None:
+        """The language was changed."""
+        for turn in self.turns:
+            turn.redraw()
 
     def on_focus(self) -> None:
         """There is always one selected while the keys come here."""

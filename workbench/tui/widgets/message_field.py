@@ -8,6 +8,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from workbench.tui.words import say
+
 
 class MessageField(TextArea):
     """A field for a message: enter sends, ctrl+j begins a new line, up in an empty field brings back the last one."""
@@ -25,8 +27,7 @@ class MessageField(TextArea):
 
     def __init__(self) -> None:
         super().__init__(id="message", classes="pane", compact=True, soft_wrap=True)
-        self.border_title = "Message"
-        self.border_subtitle = "enter send   ctrl+j new line"
+        say(self, border_title="Message", border_subtitle="enter send   ctrl+j new line")
         self.sent: list[str] = []
 
     def compose(self) -> ComposeResult:

@@ -6,9 +6,12 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from workbench.cells import padded
+from workbench.language import tr
 from workbench.tui.widgets.hanging import hanging
 from workbench.tui.widgets.spark import bar
 from workbench.tui.widgets.token_flow import FlowToken, TokenFlow
+from workbench.tui.words import say
 from workbench.tui.xrayed import XRayed
 
 QUIET = "$foreground 60%"
@@ -35,13 +38,14 @@ class XRayPane(Container):
 
     def on_mount(self) -> None:
         """Titles."""
-        self.query_one("#xray-choices").border_title = "Alternatives"
+        say(self.query_one("#xray-choices"), border_title="Alternatives", border_subtitle="enter branch from it")
+        say(self.query_one(TokenFlow), border_subtitle="▁ unlikely … █ sure, by the model itself")
 
     def wait(self, text: str) -> None:
         """Say that there is nothing to be seen yet."""
         self.found = None
         flow = self.query_one(TokenFlow)
-        flow.border_title, flow.border_subtitle = text.replace("[", r"\["), ""
+        flow.border_title = text.replace("[", r"\[")
         flow.show([])
         for pane in ("#xray-facts", "#xray-choices"):
             self.query_one(pane).query_one(Static).update("")
@@ -51,7 +55,6 @@ class XRayPane(Container):
         self.found = found
         flow = self.query_one(TokenFlow)
         flow.border_title = title.replace("[", r"\[")
-        flow.border_subtitle = "▁ unlikely … █ sure, by the model itself"
         pairs = zip(found.labels, found.places, strict=True)
         tokens = [
             FlowToken(label, None if place.chosen is None else place.chosen.probability, label.endswith("\\n"))
@@ -93,12 +96,14 @@ class XRayPane(Container):
         if found is None:
             return
         facts, choices = self.query_one("#xray-facts"), self.query_one("#xray-choices", VerticalScroll)
-        facts.border_title = f"Token {self.at + 1} of {len(found.places)}"
+        facts.border_title = tr("Token {place:,} of {tokens:,}", place=self.at + 1, tokens=len(found.places))
         facts.query_one(Static).update(draw_facts(found, self.at, max(24, facts.content_size.width or 24)))
-        choices.border_subtitle = "enter branch from it"
-        width = max(20, choices.content_size.width or 40)
-        choices.query_one(Static).update(draw_choices(found, self.at, self.choice, width))
+        choices.query_one(Static).update(draw_choices(found, self.at, self.choice))
         choices.scroll_to(y=max(0, self.choice + 2 - choices.content_size.height), animate=False)
+
+    def speak_again(self) -> None:
+        """The language was changed."""
+        self._redraw()
 
     def on_resize(self) -> None:
         """Bars of another length."""
@@ -110,33 +115,36 @@ def draw_facts(found: XRayed, at: int, width: int) -> Content:
     place = found.places[at]
     rows: list[tuple[str, str]] = []
     if place.token_id is not None and place.chosen is not None:
-        rows.append(("token", f"{found.labels[at]}   id {place.token_id}"))
-        rows.append(("bytes", found.pieces[at].hex(" ") or "a control token"))
+        rows.append((tr("token"), f"{found.labels[at]}   id {place.token_id}"))
+        rows.append((tr("bytes"), found.pieces[at].hex(" ") or tr("a control token")))
         if found.cut[at]:
-            rows.append(("part of", found.cut[at]))
-        rows.append(("model", percent(place.chosen.probability)))
-        rows.append(("drawn", percent(place.chosen.drawn)))
-        rows.append(("rank", f"{place.rank:,} of {found.vocab_size:,}"))
+            rows.append((tr("part of"), found.cut[at]))
+        rows.append((tr("model"), percent(place.chosen.probability)))
+        rows.append((tr("drawn"), percent(place.chosen.drawn)))
+        rows.append((tr("rank"), tr("{rank:,} of {tokens:,}", rank=place.rank, tokens=found.vocab_size)))
     else:
-        rows.append(("token", "none: cut here"))
-    rows.append(("entropy", f"{place.entropy:.2f} bits"))
-    rows.append(("as among", f"{2**place.entropy:,.1f} tokens"))
-    rows.append(("drawable", f"{place.possible:,}"))
-    rows.append(("sampling", found.sampling))
+        rows.append((tr("token"), tr("none: cut here")))
+    rows.append((tr("entropy"), tr("{bits:.2f} bits", bits=place.entropy)))
+    rows.append((tr("as among"), tr("{tokens:,.1f} tokens", tokens=2**place.entropy)))
+    rows.append((tr("drawable"), f"{place.possible:,}"))
+    rows.append((tr("sampling"), found.sampling))
     if found.read_by:
-        rows.append(("read by", found.read_by))
+        rows.append((tr("read by"), found.read_by))
     for layer, visits in enumerate(place.experts):
-        rows.append((f"experts {layer}", "  ".join(f"{expert} {weight:.0%}" for expert, weight in visits)))
+        rows.append(
+            (tr("experts {layer}", layer=layer), "  ".join(f"{expert} {weight:.0%}" for expert, weight in visits))
+        )
     return Content("\n").join(
-        hanging(Content.styled(f"{name:<10}", QUIET), value, width, style="") for name, value in rows
+        hanging(Content.styled(padded(name, 10), QUIET), value, width, style="") for name, value in rows
     )
 
 
-def draw_choices(found: XRayed, at: int, cursor: int, width: int) -> Content:
+def draw_choices(found: XRayed, at: int, cursor: int) -> Content:
     """The alternatives of one place, with both probabilities."""
     place = found.places[at]
-    head = f"  {'':<{_LABEL}} {'':<{_BAR}} {'model':>6} {'drawn':>6}"
-    lines = [Content.styled(head[:width], QUIET)]
+    model, drawn = tr("model"), tr("drawn")
+    gap = " " * (_LABEL + _BAR + 4 + max(0, 6 - cell_len(model)))
+    lines = [Content.styled(f"{gap}{model} {' ' * (6 - cell_len(drawn))}{drawn}", QUIET)]
     for number, each in enumerate(place.alternatives):
         here, stands = number == cursor, each.token_id == place.token_id
         label = set_cell_size(_clip(found.label(each.token_id)), _LABEL)

@@ -283,9 +283,8 @@ class StageSettings(Settings):
 
     def _kind_problems(self) -> list[str]:
         """What does not go together with the stage's kind."""
-        beside = f"in a stage of kind {self.kind!r}; leave it out"
         problems = [
-            f"{table}: has no effect {beside}, or set kind = {table!r}"
+            f"{table}: has no effect in a stage of kind {self.kind!r}; leave it out, or set kind = {table!r}"
             for table in _TABLES_OF_KINDS
             if getattr(self, table) is not None and self.kind != table
         ]
@@ -295,11 +294,16 @@ class StageSettings(Settings):
                 for name, field in type(self).model_fields.items()
                 if name not in _GENERATE_KEYS and name not in _TABLES_OF_KINDS and getattr(self, name) != field.default
             ]
-            return problems + [f"{key}: has no effect {beside}: it trains nothing" for key in idle]
+            return problems + [
+                f"{key}: has no effect in a stage of kind {self.kind!r}; leave it out: it trains nothing"
+                for key in idle
+            ]
         if self.kind == "distill" and self.teacher is None:
             problems.append("teacher: is missing; name the earlier stage or the model directory to learn from")
         if self.kind != "distill" and self.teacher is not None:
-            problems.append(f"teacher: has no effect {beside}, or set kind = 'distill'")
+            problems.append(
+                f"teacher: has no effect in a stage of kind {self.kind!r}; leave it out, or set kind = 'distill'"
+            )
         if self.model is not None and self.kind == "dpo":
             problems.append("model: a dpo stage has its reference's sizes; leave it out")
         if self.model is not None and self.from_ is not None:

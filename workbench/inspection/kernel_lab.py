@@ -38,7 +38,7 @@ class OperationFigures:
         side: what computes it here: "triton" or "reference"; reason: why not its kernel, where that was put aside.
         errors: by precision, the largest error of an output or gradient over the largest true value, by definition in
             float64; or what went wrong.
-        compiled: of its forward and backward kernels.
+        compiled: its forward and backward kernels, for every architecture that is known.
     """
 
     name: str
@@ -46,6 +46,10 @@ class OperationFigures:
     reason: str
     errors: dict[str, float | str]
     compiled: tuple[Compiled, ...]
+
+    def compiled_for(self, architecture: str) -> list[Compiled]:
+        """Its forward and backward kernels on one architecture."""
+        return [each for each in self.compiled if each.architecture == architecture]
 
     def passes(self, precision: str) -> bool:
         """Whether the error is within what the precision promises."""
@@ -58,13 +62,10 @@ def tolerance(precision: str) -> float:
     return parity.TOLERANCE[PRECISIONS[precision]]
 
 
-def operation_figures(
-    device: torch.device, architecture: str, should_stop: Callable[[], bool] = lambda: False
-) -> list[OperationFigures]:
+def operation_figures(device: torch.device, should_stop: Callable[[], bool] = lambda: False) -> list[OperationFigures]:
     """Compute every operation with small inputs, forward and backward, and hold it against its definition.
 
     Args:
-        architecture: whose compiled kernels are told of; see `architectures`.
         should_stop: looked at before each operation.
     """
     put_aside, told = dispatch.disabled(), []
@@ -73,7 +74,7 @@ def operation_figures(
             break
         side = "triton" if name not in put_aside and dispatch.side(name, torch.zeros(1, device=device)) else "reference"
         errors = {precision: parity.check(device, dtype, [name], side)[name] for precision, dtype in PRECISIONS.items()}
-        told.append(OperationFigures(name, side, put_aside.get(name, ""), errors, _compiled(name, architecture)))
+        told.append(OperationFigures(name, side, put_aside.get(name, ""), errors, _compiled(name)))
     return told
 
 
@@ -82,7 +83,8 @@ def architectures() -> list[str]:
     return list(dict.fromkeys(row["architecture"] for row in static_table()))
 
 
-def _compiled(name: str, architecture: str) -> tuple[Compiled, ...]:
-    rows = (row for row in static_table() if row["architecture"] == architecture)
+def _compiled(name: str) -> tuple[Compiled, ...]:
     keys = ("operation", "architecture", "bound_microseconds", "registers", "spilled_bytes", "wide", "matrix_family")
-    return tuple(Compiled(**{key: row[key] for key in keys}) for row in rows if row["operation"].split()[0] == name)
+    return tuple(
+        Compiled(**{key: row[key] for key in keys}) for row in static_table() if row["operation"].split()[0] == name
+    )

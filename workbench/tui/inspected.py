@@ -14,6 +14,7 @@ from workbench.runs.store import RunDirectory, StageDirectory
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workbench.inspection.kernel_lab import OperationFigures
     from workbench.inspection.lens import Choice, Place
     from workbench.inspection.norms import LayerActivations, ParameterFigures
     from workbench.inspection.routing import LayerRouting
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from workbench.tokenizer.merging import MergeTable, Word
     from workbench.tokenizer.tokenizer import Tokenizer
 
+OF_THE_MODEL = frozenset({"weights", "kernels"})  # views for which the text does not matter
 MOST_TOKENS = 256  # of a text: maps and lenses of a longer one could not be read
 
 
@@ -70,6 +72,20 @@ class WeightView:
     formula: str
 
 
+@dataclass(frozen=True)
+class KernelView:
+    """What computes the model's operations on its device, and what their kernels became for GPUs.
+
+    Args:
+        tolerances: by precision, how large an error may be.
+    """
+
+    device: str
+    operations: "list[OperationFigures]"
+    architectures: list[str]
+    tolerances: dict[str, float]
+
+
 @dataclass
 class Inspected:
     """A model in memory, a text, and what was computed of them so far.
@@ -107,7 +123,7 @@ class Inspected:
         limit = min(MOST_TOKENS, self.model.config.max_position_embeddings)
         self.text, self.ids = text, self.tokenizer.encode(text)[:limit]
         self.labels = [self.label(token_id) for token_id in self.ids]
-        self._found = {name: value for name, value in self._found.items() if name == "weights"}
+        self._found = {name: value for name, value in self._found.items() if name in OF_THE_MODEL}
 
     def known(self, view: str) -> Any:
         """What was computed for a view, or None."""
@@ -120,7 +136,7 @@ class Inspected:
             UsageError: the text is empty.
         """
         if view not in self._found:
-            if not self.ids and view != "weights":
+            if not self.ids and view not in OF_THE_MODEL:
                 raise UsageError("text", "it has no tokens", "write some text to look at (e)")
             computed: Callable[[], Any] = getattr(self, f"_{view}")
             self._found[view] = computed()
@@ -188,6 +204,13 @@ class Inspected:
         )
         return WeightView(weight_figures(self.model, before), since, rows, formula)
 
+    def _kernels(self) -> KernelView:
+        from workbench.inspection.kernel_lab import PRECISIONS, architectures, operation_figures, tolerance
+
+        device = self.model.device
+        limits = {precision: tolerance(precision) for precision in PRECISIONS}
+        return KernelView(str(device), operation_figures(device), architectures(), limits)
+
 
 def open_model(directory: Path, name: str) -> Inspected:
     """The model of a directory, on the CPU.
@@ -232,4 +255,10 @@ def shade(value: float) -> str:
     return SHADES[min(len(SHADES) - 1, int(max(0.0, value) ** 0.5 * len(SHADES)))]
 
 
+def shade_style(value: float) -> str:
+    """The colour that goes with `shade`, for those who see colours: from cold to warm."""
+    return SHADE_COLOURS[min(len(SHADES) - 1, int(max(0.0, value) ** 0.5 * len(SHADES)))]
+
+
 SHADES: Sequence[str] = " ·░▒▓█"
+SHADE_COLOURS: Sequence[str] = ("", "bright_black", "blue", "cyan", "green", "yellow")  # of every terminal and theme

@@ -81,6 +81,7 @@ async def test_every_view_is_computed_and_drawn(
             "experts": "no experts",
             "norms": "what is added to it",
             "weights": "layers.0.self_attn.q_proj",
+            "kernels": "linear_cross_entropy",
         }
         for view, words in expected.items():
             assert screen.view == view
@@ -105,6 +106,21 @@ async def test_token_layer_and_head_are_chosen_by_keys(
         await wait_until(pilot, lambda: "layer 1 of 2, head 0 of 4" in screen_text(app))
         await pilot.press("u", "h")
         await wait_until(pilot, lambda: "layer 0 of 2, mean" in screen_text(app))
+
+
+async def test_the_kernel_lab_tells_what_computes_here_and_what_was_compiled(
+    model: Path, workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 50)) as pilot:
+        screen = await opened(app, pilot, wait_until, model)
+        await pilot.press("f3")
+        assert screen.view == "kernels"
+        await wait_until(pilot, lambda: "compiled for sm_80" in screen_text(app))
+        text = screen_text(app)
+        assert "PyTorch" in text and "✗" not in text and "attention backward" in text
+        await pilot.press("l")
+        await wait_until(pilot, lambda: "compiled for sm_86" in screen_text(app))
 
 
 def test_changes_are_told_from_the_oldest_checkpoint_or_the_stage_before(tmp_path: Path) -> None:

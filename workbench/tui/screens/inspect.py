@@ -13,7 +13,7 @@ from textual.worker import get_current_worker
 from workbench.errors import WorkbenchError
 from workbench.language import mark, retell, tr
 from workbench.tui.actions import bindings
-from workbench.tui.inspected import Inspected, open_model
+from workbench.tui.inspected import Inspected, KernelView, open_model
 from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.widgets.inspection_views import MEAN, draw
@@ -31,6 +31,7 @@ VIEWS = {
     "experts": mark("Experts"),
     "norms": mark("Norms"),
     "weights": mark("Weights"),
+    "kernels": mark("Kernels"),
 }
 FIRST_TEXT = "Once upon a time there was a dragon who was afraid of fire."
 NO_MODEL = mark("No model yet.\n\nStart one on Home (1): its first checkpoint can be looked into.")
@@ -225,7 +226,7 @@ class InspectScreen(WorkbenchScreen):
         if action == "head":
             return self.view == "attention"
         if action == "layer":
-            return self.view in ("attention", "lens", "norms")
+            return self.view in ("attention", "lens", "norms", "kernels")
         if action == "token":
             return self.view in ("tokens", "next", "attention", "lens", "experts")
         return True
@@ -245,8 +246,13 @@ class InspectScreen(WorkbenchScreen):
     def action_layer(self, step: int) -> None:
         """Another layer."""
         if self.inspected is not None:
-            self.at_layer = max(0, min(self.inspected.layers - 1, self.at_layer + step))
+            last = len(found.architectures) if (found := self._kernels_shown()) else self.inspected.layers
+            self.at_layer = max(0, min(last - 1, self.at_layer + step))
             self._show_view()
+
+    def _kernels_shown(self) -> KernelView | None:
+        known = self.inspected.known("kernels") if self.inspected is not None and self.view == "kernels" else None
+        return known if isinstance(known, KernelView) else None
 
     def action_head(self, step: int) -> None:
         """Another head; before the first stands the mean of all."""

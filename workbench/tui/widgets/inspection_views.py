@@ -10,7 +10,8 @@ from rich.text import Text
 from workbench.cells import padded
 from workbench.language import retell, tr
 from workbench.narration import count, figure, size
-from workbench.tui.inspected import Inspected, NormView, TokenView, WeightView, shade
+from workbench.tui.inspected import Inspected, NormView, TokenView, WeightView, shade, shade_style
+from workbench.tui.widgets.kernel_view import draw_kernels
 from workbench.tui.widgets.spark import bar
 
 if TYPE_CHECKING:
@@ -45,8 +46,10 @@ def draw(view: str, inspected: Inspected, found: Any, token: int, layer: int, he
             return _experts(inspected, found, token)
         case "norms":
             return _norms(found, layer)
-        case _:
+        case "weights":
             return _weights(found)
+        case _:
+            return draw_kernels(found, layer)
 
 
 def clip(text: str, cells: int) -> str:
@@ -141,7 +144,8 @@ def _attention(inspected: Inspected, maps: Any, token: int, layer: int, head: in
     first = max(0, min(token - cells // 2, len(row) - cells))  # as many columns as there is room for, about the token
     for index in range(len(weights)):
         line = Text(f"{'▸' if index == token else ' '}{clip(inspected.labels[index], _LABEL)} ")
-        line.append("".join(shade(float(value)) for value in weights[index][first : first + cells]))
+        for value in weights[index][first : first + cells]:
+            line.append(shade(float(value)), shade_style(float(value)))
         line.stylize("bold" if index == token else "dim", 0, _LABEL + 2)
         parts.append(line)
     return Group(*parts)

@@ -92,7 +92,7 @@ class Trainer:
         self._snapshots: deque[Future[Transformer]] = deque()
         flops = train_flops_per_token(model.config, model.config.vocab_size, settings.sequence_length, settings.lora)
         self._throughput = Throughput(flops, self._ceiling() * self.ranks.count)
-        self._utilisation = Utilisation(model.device)
+        self._utilisation = Utilisation(model.device, self.ranks.local_count)
         self._saved_at = time.monotonic()
         self.passes = StepPasses(model, objective or build_objective(settings), machine)
         model.model.recompute_activations = settings.gradient_checkpointing

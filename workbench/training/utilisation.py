@@ -17,10 +17,13 @@ class Utilisation:
 
     Of an NVIDIA GPU it is the driver's figure, over its own last moments; of a CPU, the time this process computes over
     all processors that it may use. Others tell nothing.
+
+    Args:
+        sharing: how many processes of the run share the processors.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, sharing: int = 1) -> None:
+        self._device, self._sharing = device, sharing
         self._process = psutil.Process()
         self._known = device.type in ("cpu", "cuda")
         self._at, self._worked = time.perf_counter(), self._cpu_seconds()
@@ -36,7 +39,7 @@ class Utilisation:
 
     def _of_cpu(self, passed: float) -> float:
         before, self._worked = self._worked, self._cpu_seconds()
-        return min(1.0, (self._worked - before) / passed / _processors())
+        return min(1.0, (self._worked - before) / passed / (_processors() / self._sharing))
 
     def _of_gpu(self) -> float | None:
         try:

@@ -76,6 +76,7 @@ _EVERYWHERE = (
         priority=True,
     ),
     Action("app.quit", "ctrl+q,q", "app.quit", "Quit", "Leave; asks when work would be lost."),
+    Action("app.jump", "ctrl+o", "app.jump", "Jump", "Show a letter at every pane; press one to go there."),
     Action("app.log", "ctrl+l", "app.log_drawer", "Log", "Full log of the run on Train.", footer=False),
     Action(
         "app.outward",

@@ -28,6 +28,7 @@ from workbench.tui.language_choice import ask_language
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.error import ErrorModal
 from workbench.tui.modals.help import HelpModal
+from workbench.tui.modals.jump import JumpModal, targets_of
 from workbench.tui.modals.log import LogModal
 from workbench.tui.modals.quit import QuitModal
 from workbench.tui.palette import ActionProvider
@@ -314,6 +315,15 @@ class WorkbenchApp(SpokenApp[int]):
             self.notify(tr("No run is shown; open one from Home."))
         else:
             self.push_screen(LogModal(self.bridge.shown.state))
+
+    @work
+    async def action_jump(self) -> None:
+        """Let a letter choose the pane that gets the keys."""
+        screen = self.screen
+        if isinstance(screen, WorkbenchScreen):
+            chosen = await self.push_screen_wait(JumpModal(targets_of(screen)))
+            if chosen is not None and chosen.is_attached:
+                screen.set_focus(chosen)
 
     @work
     async def action_change_language(self) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.css import stylesheet
 from textual.theme import BUILTIN_THEMES
 
 from workbench.runs.store import RunState, create_run
@@ -20,8 +21,7 @@ ALL = [*(theme.name for theme in THEMES), *BUILTIN_THEMES]
 MakeApp = Callable[..., WorkbenchApp]
 
 
-@pytest.fixture
-def app_with_run(workbench: MakeApp) -> WorkbenchApp:
+def app_with_runs(workbench: MakeApp) -> WorkbenchApp:
     """An app over a workspace of two runs."""
     app = workbench()
     for name in ("one", "two"):
@@ -31,10 +31,10 @@ def app_with_run(workbench: MakeApp) -> WorkbenchApp:
 
 @pytest.mark.parametrize("theme", ALL)
 async def test_every_screen_can_be_drawn(
-    app_with_run: WorkbenchApp, theme: str, screen_text: Any, monkeypatch: pytest.MonkeyPatch
+    workbench: MakeApp, theme: str, screen_text: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEXTUAL_THEME", theme)
-    app = app_with_run
+    app = app_with_runs(workbench)
     async with app.run_test(size=(120, 36)) as pilot:
         assert app.theme == theme
         for mode in MODES:
@@ -65,10 +65,10 @@ async def test_the_text_of_a_profile_can_be_edited_in_the_terminals_own_colours(
 
 @pytest.mark.parametrize("theme", ["ansi-dark", "ansi-light"])
 async def test_where_colours_cannot_be_mixed_the_cursor_is_turned_round(
-    app_with_run: WorkbenchApp, wait_until: Any, theme: str, monkeypatch: pytest.MonkeyPatch
+    workbench: MakeApp, wait_until: Any, theme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEXTUAL_THEME", theme)
-    app = app_with_run
+    app = app_with_runs(workbench)
     async with app.run_test(size=(120, 36)) as pilot:
         rows = app.screen.query_one(KeyList)
         await wait_until(pilot, lambda: rows.option_count == 2)
@@ -79,3 +79,28 @@ async def test_where_colours_cannot_be_mixed_the_cursor_is_turned_round(
         await pilot.pause()
         cursor = app.screen.query_one(RowList)
         assert cursor.get_component_rich_style("row-list--cursor").reverse
+
+
+async def test_style_sheets_are_read_once_until_the_colours_change(
+    workbench: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[Any, str]] = []
+
+    def parse(scope: str, css: str, read_from: Any, **more: Any) -> Any:
+        read.append((read_from, scope))
+        return stylesheet.parse_as_ever(scope, css, read_from, **more)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(stylesheet, "parse_as_ever", stylesheet.parse, raising=False)
+    monkeypatch.setattr(stylesheet, "parse", parse)
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        for mode in (*MODES, "home"):
+            await app.action_go(mode)
+            await pilot.pause()
+        kinds = len(set(read))
+        assert kinds > 30 and len(read) < 1.5 * kinds  # a sheet that another kind inherits is read for both
+        before = app.current.styles.background
+        read.clear()
+        app.theme = "workbench-light"
+        await pilot.pause()
+        assert len(read) > 30 and app.current.styles.background != before

@@ -34,6 +34,7 @@ from workbench.tui.modals.quit import QuitModal
 from workbench.tui.palette import ActionProvider
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.spoken_app import SpokenApp
+from workbench.tui.style_sheets import LastingStylesheet
 from workbench.tui.terminal import (
     LeaveSignals,
     lasting_driver,
@@ -93,6 +94,7 @@ class WorkbenchApp(SpokenApp[int]):
         driver: type[Driver] | None = None,
     ) -> None:
         super().__init__(driver_class=driver)
+        self._choose_colours()
         self.workspace = workspace
         self.bridge = Bridge(workspace, make)
         self.log_path = log
@@ -110,15 +112,19 @@ class WorkbenchApp(SpokenApp[int]):
         self.patience_seconds = STOP_DEADLINE_SECONDS
 
     def on_mount(self) -> None:
-        """Begin: colours, keys, the timer."""
+        """Begin: keys, the timer."""
         self._loop_here = asyncio.get_running_loop()
+        self._read_keymap(config_folder() / "config.toml")
+        self.set_interval(DRAIN_SECONDS, self._tick)
+        self.call_after_refresh(freeze_garbage)
+
+    def _choose_colours(self) -> None:
+        """Before anything is drawn: when colours change later, every style sheet is read again."""
         for theme in THEMES:
             self.register_theme(theme)
         wanted = os.environ.get("TEXTUAL_THEME", "")
         self.theme = wanted if wanted in self.available_themes else THEMES[0].name
-        self._read_keymap(config_folder() / "config.toml")
-        self.set_interval(DRAIN_SECONDS, self._tick)
-        self.call_after_refresh(freeze_garbage)
+        self.stylesheet = LastingStylesheet(variables=self.get_css_variables())
 
     # --- what screens use -------------------------------------------------------------------------------------------
 

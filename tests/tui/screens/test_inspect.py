@@ -120,7 +120,7 @@ async def test_the_kernel_lab_tells_what_computes_here_and_what_was_compiled(
         text = screen_text(app)
         assert "PyTorch" in text and "✗" not in text and "attention backward" in text
         await pilot.press("l")
-        await wait_until(pilot, lambda: "compiled for sm_86" in screen_text(app))
+        await wait_until(pilot, lambda: "compiled for sm_90" in screen_text(app))
 
 
 def test_changes_are_told_from_the_oldest_checkpoint_or_the_stage_before(tmp_path: Path) -> None:

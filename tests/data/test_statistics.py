@@ -38,7 +38,7 @@ def test_every_count_of_conversations(tmp_path: Path) -> None:
     assert found.problems == {"empty answer": 1, "no assistant turn": 1}
     assert found.kinds == {"sft": 4, "pretrain": 1} and found.duplicates == 1
     assert found.turns == {"assistant": 5, "user": 4}
-    assert found.scripts == {"Latin letters": 4, "Chinese": 1}
+    assert found.scripts == {"Latin": 4, "Chinese": 1}
     assert found.characters is not None and found.characters.longest == len("Hello thereHi")
     assert found.tokens is not None and found.tokens.total == 3 + 3 + 3 + 2 + 3
 
@@ -60,7 +60,7 @@ def test_lengths_are_those_of_a_sorted_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "script"),
     [
-        ("Grüße aus Köln", "Latin letters"),
+        ("Grüße aus Köln", "Latin"),
         ("床前明月光", "Chinese"),
         ("今日はとても暑いですね", "Japanese"),
         ("안녕하세요 세계", "Korean"),

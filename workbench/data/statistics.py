@@ -57,7 +57,7 @@ class Statistics:
             say); complete: whether these are all rows of the file.
         kinds: usable rows by what they are for.
         duplicates: usable rows whose content came before, among the first two million.
-        scripts: usable rows by what they are written in: "Chinese", "Japanese", "Korean", "Latin letters", another
+        scripts: usable rows by what they are written in: "Chinese", "Japanese", "Korean", "Latin", another
             script by its Unicode name, "mixed", or "no letters".
         turns: messages by role.
         characters, tokens: of a row's texts, without what a chat template adds; None where nothing was counted.
@@ -201,12 +201,12 @@ def script_of(text: str) -> str:
 
 def _script(letter: str) -> str:
     if letter in _LATIN:
-        return "Latin letters"
+        return "Latin"
     if "\u4e00" <= letter <= "\u9fff":
         return "Chinese"
     words = unicodedata.name(letter, "OTHER").split()
     names = {"CJK": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
-    return names.get(words[0], "Latin letters" if words[0] == "LATIN" else words[0].capitalize())
+    return names.get(words[0], "Latin" if words[0] == "LATIN" else words[0].capitalize())
 
 
 def _content(row: Row | BadRow) -> str | Conversation | Preference:

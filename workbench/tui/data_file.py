@@ -10,6 +10,7 @@ from pathlib import Path
 from workbench.data.row_index import RowReader
 from workbench.data.rows import BadRow, Row
 from workbench.data.sources import read_lines, read_rows
+from workbench.data.statistics import Statistics, Tally
 from workbench.errors import TokenizerError
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.tui.row_views import Kind, encode, problem_of
@@ -28,6 +29,7 @@ class Survey:
         rows: that were looked at; bad: of them cannot be used.
         lengths: in tokens, of the first rows; empty without a tokenizer.
         kind: what the file is for, by its first usable row; None where there is none.
+        statistics: what was counted of those rows.
     """
 
     rows: int
@@ -35,6 +37,7 @@ class Survey:
     lengths: tuple[int, ...]
     kind: Kind | None
     complete: bool
+    statistics: Statistics
 
 
 class DataFile:
@@ -106,11 +109,13 @@ class DataFile:
         """Look at the first rows closely."""
         rows = bad = 0
         lengths: list[int] = []
+        tally = Tally()
         kind: Kind | None = None
         for row in islice(self.rows(), SURVEY_ROWS):
             if should_stop():
                 break
             rows += 1
+            tally.add(row)
             decoded = problem_of(row)
             if isinstance(decoded, str):
                 bad += 1
@@ -121,7 +126,8 @@ class DataFile:
                     lengths.append(len(encode(decoded, tokenizer)[0]))
                 except TokenizerError:
                     bad += 1
-        return Survey(rows, bad, tuple(lengths), kind, rows < SURVEY_ROWS)
+        complete = rows < SURVEY_ROWS
+        return Survey(rows, bad, tuple(lengths), kind, complete, tally.statistics(complete))
 
     def close(self) -> None:
         """Close the file; only once nobody scans it any more."""

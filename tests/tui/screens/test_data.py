@@ -9,11 +9,13 @@ import pytest
 from textual.widgets import Static
 
 from workbench.config import TokenizerSettings
+from workbench.errors import WorkbenchError
 from workbench.profile import find_profile, read_profile
 from workbench.runs.store import create_run
 from workbench.tokenizer.bpe import train_tokenizer
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.modals.choice import ChoiceModal
+from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.screens.data import DataScreen
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.length_pane import LengthPane
@@ -353,3 +355,64 @@ async def test_both_answers_of_a_pair_are_shown_with_what_is_trained_of_each(
         shown = screen.query_one(RowDetail).shown
         underlined = "".join(shown.plain[a:b] for a, b, style in shown.spans if "underline" in str(style))
         assert underlined.split("trained") == ["", "xy<|im_end|>", "z<|im_end|>"]
+
+
+async def test_what_was_counted_is_shown(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, tmp_path: Path
+) -> None:
+    path = tmp_path / "talk.jsonl"
+    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there"}]
+    chinese = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好，请坐"}]
+    empty = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": ""}]
+    rows = [{"messages": each} for each in (turns, turns, chinese, empty)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    app = workbench()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await opened(app, pilot, wait_until, path, 4)
+        await wait_until(pilot, lambda: "written in" in screen_text(app))
+        text = screen_text(app)
+        assert "33.3%" in text and "1 answers" in text and "67%" in text and "Latin" in text
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_a_data_set_is_got_by_key_and_opened(
+    workbench: MakeApp,
+    screen_text: ReadScreen,
+    wait_until: Wait,
+    rows_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    works: bool,
+) -> None:
+    from workbench.data import fetch as fetching
+
+    asked: list[str] = []
+
+    def fetch(name: str, *_: Any) -> list[Path]:
+        asked.append(name)
+        if not works:
+            raise WorkbenchError("pip", "has no network", "try again")
+        return [rows_file]
+
+    monkeypatch.setattr(fetching, "fetch", fetch)
+    monkeypatch.setattr(fetching, "fetched_path", lambda _: None)
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2", "F")
+        await wait_until(pilot, lambda: isinstance(app.screen, ChoiceModal))
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, ConfirmModal))
+        assert "Licence" in screen_text(app)
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: not isinstance(app.screen, ConfirmModal))
+        assert asked == []
+        await pilot.press("F")
+        await wait_until(pilot, lambda: isinstance(app.screen, ChoiceModal))
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, ConfirmModal))
+        await pilot.press("y")
+        if works:
+            screen: Any = app.current
+            await wait_until(pilot, lambda: screen.file is not None and screen.file.path == rows_file)
+        else:
+            await wait_until(pilot, lambda: "has no network" in screen_text(app))
+        assert asked == [fetching.list_datasets()[0].name]

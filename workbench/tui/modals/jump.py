@@ -77,4 +77,4 @@ def _containers(widget: Widget) -> Iterable[Widget]:
 def _place(widget: Widget) -> Offset:
     """Where the letter stands: on the border of a pane, before a field."""
     region = widget.region
-    return Offset(region.x + 1, region.y) if region.height > 1 else Offset(max(0, region.x - 3), region.y)
+    return Offset(region.x, region.y) if region.height > 1 else Offset(max(0, region.x - 3), region.y)

@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "model",
             "runs",
         ),
-        "tokenizer",
+        *("inspection", "tokenizer"),
         "workbench_kernels",  # `bench kernels` only
     },
 }

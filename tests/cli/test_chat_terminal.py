@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from workbench.cli import chat_terminal
-from workbench.cli.chat_commands import COMMANDS, Leave, carry_out, parse_settings
+from workbench.cli.chat_commands import carry_out, parse_settings
 from workbench.cli.chat_terminal import Conversation, answer_lines
 from workbench.errors import UsageError
 
@@ -152,19 +152,6 @@ def test_the_system_prompt_can_be_taken_away(session: Session) -> None:
     for line in ("/system be brief", "/system", "/system -"):
         carry_out(line, session, told.append, input)  # type: ignore[arg-type]
     assert told == ["system prompt: be brief", "system prompt: be brief", "system prompt: none"]
-
-
-def test_help_lists_every_command_and_every_command_exists(session: Session, tmp_path: Path) -> None:
-    told: list[str] = []
-    carry_out("/help", session, told.append, input)  # type: ignore[arg-type]
-    session.messages, session.load = [{"role": "user", "content": "hi"}], lambda path: None  # type: ignore[attr-defined]
-    for command in COMMANDS:
-        assert command in told[0]
-        argument = {"/edit": " text", "/save": f" {tmp_path / 'chat'}", "/load": " chat"}.get(command, "")
-        try:
-            carry_out(command + argument, session, told.append, input)  # type: ignore[arg-type]
-        except Leave:
-            assert command == "/quit"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.cli.chat_alternatives import branch, export, show_other, x_ray_table
 from workbench.errors import UsageError
 from workbench.runs.store import suggest
 
@@ -15,11 +16,16 @@ HELP = "/help lists the commands, Ctrl+C stops an answer, Ctrl+D leaves"
 COMMANDS = {
     "/retry": "answer the last message again, differently",
     "/edit": "change the last message and have it answered; /edit TEXT replaces it",
+    "/next": "show the next alternative of the last answer; /previous the one before",
+    "/previous": "show the alternative of the last answer before this one",
+    "/xray": "each token of the last answer: how likely it was, and what else could have stood there",
+    "/branch": "/branch 5 2 cuts the last answer at token 5, puts its alternative 2 there and goes on from it",
     "/system": "/system TEXT sets the system prompt, /system alone shows it, /system - removes it",
     "/set": "/set temperature=0.5 top_k=40 changes how answers are chosen; /set alone shows it",
     "/reset": "begin a new conversation",
     "/save": "/save FILE writes the conversation as JSON",
     "/load": "/load FILE goes on with a saved conversation",
+    "/export": "/export FILE.md writes the conversation as Markdown",
     "/help": "this list",
     "/quit": "leave",
 }
@@ -48,6 +54,12 @@ def carry_out(line: str, session: "ChatSession", tell: Tell, read_line: Callable
             return session.retry()
         case "/edit":
             return _edit(session, rest, read_line)
+        case "/next" | "/previous":
+            show_other(session, 1 if command == "/next" else -1, tell)
+        case "/xray":
+            tell(x_ray_table(session))
+        case "/branch":
+            return branch(session, rest)
         case "/system":
             _system(session, rest, tell)
         case "/set":
@@ -61,8 +73,11 @@ def carry_out(line: str, session: "ChatSession", tell: Tell, read_line: Callable
         case "/load":
             session.load(_file(command, rest))
             tell(f"{len(session.messages)} messages of {rest}")
+        case "/export":
+            export(session, _file(command, rest))
+            tell(f"written to {rest}")
         case "/help":
-            tell("\n".join(f"{name:<8} {text}" for name, text in COMMANDS.items()))
+            tell("\n".join(f"{name:<9} {text}" for name, text in COMMANDS.items()))
         case "/quit" | "/exit":
             raise Leave
         case _:

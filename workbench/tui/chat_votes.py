@@ -53,7 +53,7 @@ def cast(contest: "Contest", book: "VoteBook", verdict: str) -> str:
         where = tr("No pair: {reason}; the vote is in {file}", reason=tr(WHY_NOT[why_not]), file=book.votes)
     else:
         where = tr("Pair {number:,} in {file}", number=book.pairs(), file=book.preferences)
-    return f"{_decided(vote)}. {where}"
+    return tr("{decision}. {kept}", decision=_decided(vote), kept=where)
 
 
 def tally(contest: "Contest", book: "VoteBook") -> str:
@@ -69,7 +69,7 @@ def tally(contest: "Contest", book: "VoteBook") -> str:
         better = tr("{number:,} for one of two samples", number=found.first)
     else:
         better = f"{main} {found.first:,}, {other} {found.second:,}"
-    return f"{votes}: {better}, {ties}, {bad}"
+    return tr("{votes}: {better}, {ties}, {bad}", votes=votes, better=better, ties=ties, bad=bad)
 
 
 def alias_sides(contest: "Contest", talks: list[Talk]) -> None:

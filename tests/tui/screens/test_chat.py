@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,3 +184,36 @@ def test_an_answer_says_why_it_was_cut() -> None:
     assert note(36).endswith("cut: the context of 64 is full")
     assert note(256).endswith("cut at max tokens")
     assert note(256, 1).endswith("1 earlier turn did not fit") and note(256, 2).endswith("2 earlier turns did not fit")
+
+
+async def test_the_model_in_training_is_talked_to_and_taken_anew(
+    workbench: Callable[..., WorkbenchApp],
+    run_beginning: Any,
+    make_step: Any,
+    request_of_tiny: Any,
+    model_files: Path,
+    wait_until: Any,
+    screen_text: Any,
+) -> None:
+    from workbench.inference.chat import ChatSession, load_session
+
+    app = workbench([*run_beginning(), make_step(7)])
+    taken: list[ChatSession] = []
+
+    def snapshot() -> ChatSession:
+        taken.append(load_session(model_files))
+        return taken[-1]
+
+    async with app.run_test(size=(120, 36)) as pilot:
+        await app.start_job(request_of_tiny)
+        await wait_until(pilot, lambda: app.bridge.active is not None and app.bridge.active.state.stage is not None)
+        await wait_until(pilot, lambda: "7" in screen_text(app))
+        app.bridge.active.job.chat_session = snapshot  # type: ignore[union-attr]
+        screen = await opened(app, pilot, wait_until)
+        assert "tiny in training, pretrain about step 7" in screen_text(app)
+        await pilot.press("h", "i", "enter")
+        await wait_until(pilot, lambda: not screen.answering and len(screen.query(TurnView)) == 2)
+        said = screen.session.messages if screen.session is not None else []
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: screen.session is taken[-1] and len(taken) == 2)
+        assert taken[1].messages == said  # the newer weights go on with the same conversation

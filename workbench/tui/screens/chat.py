@@ -339,7 +339,7 @@ class ChatScreen(TalkingScreen):
             return
         if contest is None:
             self._begin_contest(session.twin(), blind=True)
-            self.notify(tr("Each message gets two answers of this model; say which is better. f4 asks another model."))
+            self.notify(tr("Two answers to each message; f4 asks another model."))
         elif contest.blind and contest.one_model:
             self._leave_contest()
         else:

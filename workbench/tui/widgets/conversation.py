@@ -203,8 +203,11 @@ class Conversation(VerticalScroll, inherit_bindings=False):
         """Select one turn, or none."""
         for each in self.turns:
             each.select(each is turn)
-        if turn is not None:
-            self.anchor(False)
+        if turn is None:
+            return
+        last = turn is self.turns[-1]
+        self.anchor(last)  # the last one may be growing
+        if not last:
             self.scroll_to_widget(turn, animate=False)
 
     def speak_again(self) -> None:

@@ -113,10 +113,14 @@ _HOME = (
     Action("home.new", "n", "new_run", "New", "Start a run from one of the profiles that come with the workbench."),
     Action("home.resume", "r", "resume_run", "Resume", "Go on from the newest checkpoint, or from the start."),
     Action("home.chat", "c", "chat", "Chat", "Talk to the selected run's newest model."),
-    Action("home.compare", "v", "compare", "Compare", "Put the selected run beside others on the Compare screen."),
+    Action("home.compare", "v", "compare", "Compare", "Put the selected runs side by side on the Compare screen."),
     Action("home.inspect", "i", "inspect", "Inspect", "Look into the selected run's newest model.", footer=False),
     Action("home.filter", "slash", "filter", "Filter", "Show only the runs whose name contains a text."),
-    Action("home.delete", "d", "delete_run", "Delete", "Move the selected run to the trash."),
+    Action("home.mark", "space", "mark", "Mark", "Mark runs to compare or to delete together.", footer=False),
+    Action(
+        "home.export", "e", "export", "Export", "Write the selected run's newest model as a GGUF file.", footer=False
+    ),
+    Action("home.delete", "d", "delete_run", "Delete", "Move the selected runs to the trash."),
     Action("home.undo", "u", "undo_delete", "Undo", "Bring the last deleted run back."),
     Action("home.copy", "y", "copy", "Copy", "Copy the selected run's folder to the clipboard.", footer=False),
 )

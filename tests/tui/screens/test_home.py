@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from workbench.profile import ProfileEntry
 from workbench.runs.liveness import RunLock
 from workbench.runs.metrics import MetricsWriter
 from workbench.runs.store import RunDirectory, RunState, RunSummary, create_run, list_runs
 from workbench.tui.app import WorkbenchApp
+from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.start import StartModal
 from workbench.tui.screens import home
@@ -274,3 +276,59 @@ async def test_the_bar_of_a_run_at_work_has_its_place(
             await shown(app, pilot, wait_until, 3)
             row = next(line for line in screen_text(app).splitlines() if "gamma" in line)
             assert "█████▍" in row and "● running" in row
+
+
+async def test_marked_runs_are_deleted_together_and_come_back_together(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        table = app.current.query_one(RunTable)
+        await wait_until(pilot, lambda: len(table.runs) > 2)
+        quiet = [run.name for run in table.runs if not run.alive][:2]
+        total = len(table.runs)
+        table.marked = set(quiet)
+        await pilot.press("d")
+        await wait_until(pilot, lambda: isinstance(app.screen, ConfirmModal))
+        assert "Delete 2 runs?" in screen_text(app) and quiet[0] in screen_text(app)
+        await pilot.press("y")
+        await wait_until(pilot, lambda: len(table.runs) == total - 2)
+        assert not table.marked
+        await pilot.press("u")
+        await wait_until(pilot, lambda: len(table.runs) == total)
+
+
+async def test_space_marks_goes_on_and_escape_takes_the_marks_away(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = app.current.query_one(RunTable)
+        await wait_until(pilot, lambda: len(table.runs) > 2)
+        names = [run.name for run in table.runs]
+        await pilot.press("g", "space", "space")
+        assert table.marked == set(names[:2]) and table.current is not None and table.current.name == names[2]
+        await wait_until(pilot, lambda: "2 marked" in screen_text(app) and f"▪ {names[0]}" in screen_text(app))
+        await pilot.press("v")
+        screen: Any = app.current
+        await wait_until(pilot, lambda: {side.directory.name for side in screen.marked} <= set(names[:2]))
+        await pilot.press("1", "escape")
+        await wait_until(pilot, lambda: not table.marked)
+
+
+async def test_exporting_asks_for_a_file_and_tells_what_came_of_it(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path, tmp_path: Path
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = app.current.query_one(RunTable)
+        await wait_until(pilot, lambda: bool(table.runs))
+        for name, told in (("model.bin", "let it end in .gguf"), ("model.gguf", "was not exported")):
+            await pilot.press("e")
+            await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
+            app.screen.query_one(Input).value = str(tmp_path / name)
+            await pilot.press("enter")
+            await wait_until(pilot, lambda told=told: told in screen_text(app))
+            await pilot.press("escape")
+            await wait_until(pilot, lambda: app.screen is app.current)
+        assert not (tmp_path / "model.gguf").exists()

@@ -59,7 +59,7 @@ class CompareScreen(WorkbenchScreen):
         self.comparison: Comparison | None = None
         self.metric, self.along = "", AXES[0]
         self._page = PAGES[0]
-        self._asked: Subject | None = None
+        self._asked: list[str] = []
 
     def compose_panes(self) -> ComposeResult:
         """Sides at the left, curves over a page of text at the right."""
@@ -81,8 +81,8 @@ class CompareScreen(WorkbenchScreen):
         self._find_sides()
 
     def receive(self, subject: Subject) -> None:
-        """Mark another screen's run."""
-        self._asked = subject
+        """Mark another screen's run; of several that come together, these alone."""
+        self._asked.append(str(subject))
         self._find_sides()
 
     # --- sides ------------------------------------------------------------------------------------------------------
@@ -103,10 +103,12 @@ class CompareScreen(WorkbenchScreen):
         typed = [side for side in self.sides if side.step is not None]
         first, self.sides = not self.sides, [*typed, *found]
         self.marked = [side for side in self.marked if side in self.sides]
-        if self._asked is not None:
-            own = [side for side in found if str(side.directory) == str(self._asked) and side not in self.marked]
+        if len(self._asked) > 1:
+            self.marked = []
+        for asked in self._asked:
+            own = [side for side in found if str(side.directory) == asked and side not in self.marked]
             self.marked += own[:1]
-            self._asked = None
+        self._asked = []
         if first and len(self.marked) < 2:
             self.marked = _first_pair(self.marked, found)
         self._draw_sides()

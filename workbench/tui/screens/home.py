@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,12 @@ from textual.widgets import Static
 
 from workbench.errors import WorkbenchError
 from workbench.language import mark, retell, tr
-from workbench.runs.store import RunSummary, list_runs, list_trash, restore_run, trash_run
+from workbench.runs.store import RunSummary, list_runs, list_trash
 from workbench.tui.actions import bindings
 from workbench.tui.bridge import JobRequest
 from workbench.tui.device import DeviceMeter, Gauge
-from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.start import StartModal
+from workbench.tui.run_chores import bring_back, delete_runs, export_run
 from workbench.tui.run_details import RunDetails, describe, read_details
 from workbench.tui.screens.base import WorkbenchScreen
 from workbench.tui.widgets.figures import Figure, Figures
@@ -70,11 +70,11 @@ class HomeScreen(WorkbenchScreen):
         self._seen: tuple[str, float, str] | None = None
         self._details: RunDetails | None = None
         self._line = ""
-        self._deleted: list[Path] = []
+        self._deleted: list[list[Path]] = []  # what was moved to the trash together
 
     def on_mount(self) -> None:
         """Begin to look at the workspace and the machine."""
-        self._deleted = list_trash(self.workbench.workspace)
+        self._deleted = [[path] for path in list_trash(self.workbench.workspace)]
         self.query_one(KeyList).focus()
         self.reload()
         self._read_profiles()
@@ -190,7 +190,7 @@ class HomeScreen(WorkbenchScreen):
         run = self.run
         if action == "resume_run":
             return run is not None and not run.alive and run.label in ("stopped", "failed", "interrupted")
-        if action in ("chat", "compare", "inspect", "delete_run", "copy", "filter"):
+        if action in ("chat", "compare", "inspect", "delete_run", "copy", "filter", "mark", "export"):
             return True if run is not None or action == "filter" else None
         if action == "undo_delete":
             return bool(self._deleted)
@@ -239,8 +239,8 @@ class HomeScreen(WorkbenchScreen):
 
     async def action_compare(self) -> None:
         """Put the run beside others."""
-        if self.run is not None:
-            await self.workbench.action_go("compare", self.run.path)
+        for run in self.query_one(RunTable).chosen:
+            await self.workbench.action_go("compare", run.path)
 
     async def action_inspect(self) -> None:
         """Look into the run's newest model."""
@@ -252,32 +252,36 @@ class HomeScreen(WorkbenchScreen):
         self.query_one(RunTable).start_filter()
 
     async def action_outward(self) -> None:
-        """Show all runs again."""
-        self.query_one(RunTable).end_filter()
+        """Show all runs again, without marks; one at a time."""
+        table = self.query_one(RunTable)
+        if not table.end_marks():
+            table.end_filter()
+
+    def action_mark(self) -> None:
+        """Mark the run under the cursor, for what is done to several."""
+        self.query_one(RunTable).mark()
+
+    @work(exclusive=True, group="export")
+    async def action_export(self) -> None:
+        """Write the run's newest model as a GGUF file."""
+        if self.run is not None:
+            await export_run(self, self.run)
 
     @work
     async def action_delete_run(self) -> None:
-        """Move the run to the trash, after asking."""
-        run = self.run
-        if run is None:
-            return
-        if run.alive:
-            words = tr("{run} is running; stop it before deleting it.", run=run.name)
-            self.notify(words, severity="warning", markup=False)
-            return
-        question = tr("Delete the run {run}?", run=run.name)
-        detail = tr("It goes to the trash of this workspace; u brings it back.")
-        if await self.workbench.push_screen_wait(ConfirmModal(question, detail, yes=tr("Delete"))):
-            self._change_runs(lambda: self._deleted.append(trash_run(self.workbench.workspace, run.name)))
+        """Move runs to the trash, after asking."""
+        table = self.query_one(RunTable)
+        deleted = await delete_runs(self, table.chosen)
+        if deleted:
+            self._deleted.append(deleted)
+            table.end_marks()
+            self._runs_changed()
 
     def action_undo_delete(self) -> None:
-        """Bring the last deleted run back."""
+        """Bring what was deleted last back."""
         if self._deleted:
-            self._change_runs(self._restore)
-
-    def _restore(self) -> None:
-        run = restore_run(self._deleted.pop())
-        self.notify(tr("{run} is back", run=run.name), markup=False)
+            bring_back(self, self._deleted.pop())
+            self._runs_changed()
 
     def action_copy(self) -> None:
         """Copy the run's folder."""
@@ -285,11 +289,7 @@ class HomeScreen(WorkbenchScreen):
             self.app.copy_to_clipboard(str(self.run.path.resolve()))
             self.notify(tr("Copied the run's folder"), timeout=2)
 
-    def _change_runs(self, change: Callable[[], object]) -> None:
-        try:
-            change()
-        except (WorkbenchError, OSError) as error:
-            self.workbench.show_error(tr("That did not work"), retell(str(error)))
+    def _runs_changed(self) -> None:
         self.reload()
         self.refresh_bindings()
 

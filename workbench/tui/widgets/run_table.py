@@ -112,6 +112,7 @@ class RunTable(Vertical):
         super().__init__(id=id, classes="pane")
         say(self, border_title="Runs")
         self.runs: Sequence[RunSummary] = ()
+        self.marked: set[str] = set()
         self._header = ""
 
     def compose(self) -> ComposeResult:
@@ -135,9 +136,31 @@ class RunTable(Vertical):
         name = rows.get_option_at_index(rows.highlighted).id
         return next((run for run in self.runs if run.name == name), None)
 
+    @property
+    def chosen(self) -> list[RunSummary]:
+        """The marked runs, or else the one under the cursor."""
+        marked = [run for run in self.runs if run.name in self.marked]
+        return marked or ([self.current] if self.current is not None else [])
+
+    def mark(self) -> None:
+        """Mark the run under the cursor, or take its mark away, and go on to the next."""
+        run, rows = self.current, self.query_one(KeyList)
+        if run is not None:
+            self.marked ^= {run.name}
+            self._fill()
+            rows.action_cursor_down()
+
+    def end_marks(self) -> bool:
+        """Take all marks away; False where there were none."""
+        marked, self.marked = bool(self.marked), set()
+        if marked:
+            self._fill()
+        return marked
+
     def show(self, runs: Sequence[RunSummary]) -> None:
         """Show these runs; the cursor stays on its run."""
         self.runs = runs
+        self.marked &= {run.name for run in runs}
         self.set_class(not runs, "-none")
         self._fill()
 
@@ -195,7 +218,7 @@ class RunTable(Vertical):
         shown = [run for run in self.runs if wanted in run.name.lower()]
         here = self.current.name if self.current is not None else None
         names = [run.name for run in shown]
-        prompts = [_row(run, columns, name_width) for run in shown]
+        prompts = [_row(run, columns, name_width, marked=run.name in self.marked) for run in shown]
         if names == [option.id for option in rows.options]:
             for index, prompt in enumerate(prompts):
                 if rows.get_option_at_index(index).prompt != prompt:
@@ -215,6 +238,8 @@ class RunTable(Vertical):
             told = tr_many("{shown} of {count} run", "{shown} of {count} runs", total, shown=shown)
         else:
             told = tr_many("{count} run", "{count} runs", total)
+        if self.marked:
+            told = tr("{runs}, {marked} marked", runs=told, marked=len(self.marked))
         keys = f"   {tr('enter keeps, esc shows all')}" if self.query_one(Input).has_focus else ""
         return f"{told}{keys}"
 
@@ -230,8 +255,9 @@ class RunTable(Vertical):
         return columns, max(4, width - sum(column.cells + GAP for column in columns))
 
 
-def _row(run: RunSummary, columns: Sequence[Column], name_width: int) -> Content:
-    parts: list[tuple[str, str]] = [(_fitted(run.name, name_width), "bold")]
+def _row(run: RunSummary, columns: Sequence[Column], name_width: int, *, marked: bool = False) -> Content:
+    name = _fitted(f"▪ {run.name}" if marked else run.name, name_width)
+    parts: list[tuple[str, str]] = [(name, "bold $accent" if marked else "bold")]
     for column in columns:
         text, style = column.cell(run)
         parts += [(" " * GAP, ""), (set_cell_size(text, column.cells), style if text else "")]

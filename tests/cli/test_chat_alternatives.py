@@ -66,9 +66,9 @@ def test_an_answer_again_stays_beside_the_first(session: ChatSession) -> None:
 def test_an_xray_names_what_branch_can_take(session: ChatSession) -> None:
     list(session.send("a"))
     table = carried_out(session, "/xray").splitlines()
-    assert table[0].split() == ["#", "token", "chance", "drawn", "rank", "bits", "1", "2", "3", "4"]
+    assert table[0].split() == ["#", "token", "chance", "drawn", "rank", "bits", "1", "2", "3"]
     ids = session.tree.nodes[1].writing.token_ids  # type: ignore[union-attr]
-    assert len(table) == 1 + len(ids) + 1 + 1 and "(cut here)" in table[-2]
+    assert len(table) == 1 + len(ids) + 1 + 2 and "(cut here)" in table[-3]
     carried_out(session, "/branch 3 2")
     taken = session.tree.nodes[session.tree.last].writing.token_ids  # type: ignore[union-attr]
     assert taken[:2] == ids[:2] and session.tree.siblings(1) == [1, 2]
@@ -83,7 +83,7 @@ def test_an_xray_names_what_branch_can_take(session: ChatSession) -> None:
         ("/branch x 1", "is not a token's number"),
         ("/branch 0 1", "there is no token 0"),
         ("/branch 10 1", "there is no token 10"),
-        ("/branch 1 5", "there is no alternative 5"),
+        ("/branch 1 4", "there is no alternative 4"),
         ("/export", "needs a file"),
     ],
 )

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.cli.terminal import table
+from workbench.cli.terminal import clipped, table
 from workbench.errors import UsageError
 
 if TYPE_CHECKING:
     from workbench.inference.chat import ChatSession
     from workbench.inspection.xray import Place
 
-SHOWN = 4  # alternatives of a token in the table, and those that can be branched from
+SHOWN = 3  # alternatives of a token in the table, and those that can be branched from
 
 
 def show_other(session: "ChatSession", step: int, tell: Callable[[str], None]) -> None:
@@ -43,16 +43,18 @@ def x_ray_table(session: "ChatSession") -> str:
         rows.append(
             [
                 f"{number}",
-                "(cut here)" if place.token_id is None else label(place.token_id),
+                "(cut here)" if place.token_id is None else clipped(label(place.token_id), 12),
                 "" if chosen is None else f"{chosen.probability:.1%}",
                 "" if chosen is None else f"{chosen.drawn:.1%}",
                 f"{place.rank:,}" if place.rank else "",
                 f"{place.entropy:.2f}",
-                *(f"{label(each.token_id)} {each.probability:.0%}" for each in place.alternatives[:SHOWN]),
+                *(f"{clipped(label(each.token_id), 8)} {each.probability:.0%}" for each in place.alternatives[:SHOWN]),
                 *[""] * (SHOWN - len(place.alternatives)),
             ]
         )
-    head = "chance: by the model itself; drawn: after temperature and the rest; bits: how unsure it was (entropy)"
+    head = (
+        "chance: by the model itself; drawn: after temperature, top-p and the rest\nbits: how unsure it was (entropy)"
+    )
     return f"{table(rows, right=(0, 2, 3, 4, 5))}\n{head}"
 
 

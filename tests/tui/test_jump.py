@@ -73,6 +73,7 @@ async def test_other_keys_leave_everything_as_it_was(workbench: MakeApp, wait_un
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.pause()
+        await wait_until(pilot, lambda: app.screen.focused is not None)
         before = app.screen.focused
         await jumping(pilot, wait_until)
         await pilot.press(key)

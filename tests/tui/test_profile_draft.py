@@ -8,7 +8,8 @@ import tomlkit
 from workbench.bundled import profiles_folder
 from workbench.profile import find_profile, parse_profile
 from workbench.tui.profile_draft import ProfileDraft
-from workbench.tui.setting_fields import fields_of
+from workbench.tui.setting_fields import fields_of, fields_shown
+from workbench.tui.stage_templates import TEMPLATES
 
 BUNDLED = sorted(path.stem for path in profiles_folder().glob("*.toml"))
 TEXT = '# head\n[model]\nhidden_size = 64 # narrow\n\n# about the stage\n[[stage]]\nkind = "sft"\n\n# the end\n'
@@ -104,3 +105,21 @@ def test_a_mixture_of_data_sets_is_edited_as_one_line() -> None:
     assert field.show(subject.get(("stage", 0, "data"))) == text
     profile = parse_profile(subject.text, "here", ["stage.sft.steps=1"])
     assert [source.weight for source in profile.stage[0].data_sources] == [1.0, 2.5]
+
+
+def test_a_student_is_added_behind_its_teacher_and_learns_from_that() -> None:
+    subject = draft('[[stage]]\nname = "chat"\nkind = "sft"\ndata = "bundled:sft.jsonl"\nsteps = 5\n')
+    by_name = {template.name: template for template in TEMPLATES}
+    for name in ("distill", "generate", "student"):
+        subject.add_stage(None, by_name[name])
+    stages = parse_profile(subject.text, "here").stage
+    assert [stage.name for stage in stages] == ["chat", "distill", "generate", "student"]
+    assert stages[1].teacher == "chat" and stages[1].model is not None
+    assert stages[3].data == ["stage:generate"]
+
+
+def test_the_form_of_a_stage_has_the_fields_of_its_kind() -> None:
+    tables = {kind: {field.key[0] for field in fields_shown("StageSettings", kind)} for kind in ("distill", "generate")}
+    assert {"teacher", "distill", "model", "steps", "lora"} <= tables["distill"]
+    assert tables["generate"] == {"name", "kind", "from", "data", "format", "batch_size", "generate"}
+    assert not {"distill", "generate", "teacher"} & {field.key[0] for field in fields_shown("StageSettings", "sft")}

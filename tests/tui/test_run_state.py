@@ -1,7 +1,9 @@
 """What the screens know of a run."""
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -119,3 +121,27 @@ def test_other_numbers_for_people() -> None:
     assert (ago(3), ago(40), ago(300), ago(7200)) == ("now", "40 s", "5 m", "2 h")
     assert (figure(2.9412), figure(None), figure(1e-5), figure(math.nan)) == ("2.941", "-", "1.00e-05", "nan")
     assert (rate(2.87e-4), rate(0.0), rate(None)) == ("2.87e-4", "0", "-")
+
+
+def test_a_student_stands_beside_its_teacher(state: RunState, make_step: MakeStep) -> None:
+    ready = {"stage": "pretrain", "teacher": "sft", "parameters": 5, "top_k": 0, "cache_bytes": None}
+    state.apply(events.TeacherReady(**ready, from_cache=False))
+    state.apply(replace(make_step(1), measures={"kl": 0.4}))
+    measured = {"val_loss": 1.0, "val_perplexity": 2.7, "val_bits_per_byte": 1.0, "best": True, "seconds": 0.1}
+    state.apply(events.Validated(stage="pretrain", step=1, **measured, measures={"val_agreement": 0.8}))
+    stage = state.stages["pretrain"]
+    assert stage.teacher is not None and stage.measures == {"kl": 0.4, "val_agreement": 0.8}
+
+
+def test_what_a_stage_wrote_is_a_sample_and_no_loss(state: RunState) -> None:
+    written = {"prompts": 8, "total": 20, "rows": 7, "tokens": 90, "empty": 1, "cut": 2, "unusable": 0, "seconds": 3.0}
+    told = events.AnswersWritten(
+        stage="generate", **written, path="data.jsonl", finished=True, samples=(("Who?", "You."),)
+    )
+    state.apply(events.WorkProgressed(stage="generate", task="writing answers", done=8, total=20, unit="prompts"))
+    state.apply(told)
+    stage = state.stage
+    assert stage is not None and stage.name == "generate" and stage.written == told and stage.done
+    assert [(sample.prompt, sample.text) for sample in stage.samples] == [("Who?", "You.")]
+    assert stage.latest is None and state.task is None
+    assert events.from_json(json.loads(json.dumps(events.to_json(told)))) == told

@@ -80,8 +80,8 @@ TEMPLATES = (
         },
     ),
     StageTemplate(
-        "Distillation",
-        "a small student learns the probabilities of the model before it",
+        mark("Distillation"),
+        mark("a small student learns the probabilities of the model before it"),
         "distill",
         {
             "kind": "distill",
@@ -93,8 +93,8 @@ TEMPLATES = (
         },
     ),
     StageTemplate(
-        "Answers of a model",
-        "train nothing: the model before it answers prompts, as data for the next stage",
+        mark("Answers of a model"),
+        mark("train nothing: the model before it answers prompts, as data for the next stage"),
         "generate",
         {
             "kind": "generate",
@@ -103,8 +103,8 @@ TEMPLATES = (
         },
     ),
     StageTemplate(
-        "Fine-tuning on answers",
-        "a small student learns what a model answered in the stage before it",
+        mark("Fine-tuning on answers"),
+        mark("a small student learns what a model answered in the stage before it"),
         "student",
         {"kind": "sft", "data": f"stage:{BEFORE}", "steps": 200, "model": _STUDENT},
     ),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.confirm import ConfirmModal
+from workbench.tui.screens.train import TrainScreen
 from workbench.tui.widgets.figures import Figures
 from workbench.tui.widgets.line_chart import LineChart
 from workbench.tui.widgets.sample_pane import SamplePane
@@ -299,3 +301,38 @@ async def test_another_learning_rate_is_asked_for_and_sent(
         await pilot.press("enter")
         await wait_until(pilot, lambda: bool(asked))
         assert asked == [Command("learning_rate", 3e-4)]
+
+
+async def test_a_stage_that_writes_and_one_that_is_taught_are_shown(
+    workbench: MakeApp,
+    screen_text: ReadScreen,
+    wait_until: Wait,
+    run_beginning: Callable[..., list[Event]],
+    make_step: Callable[..., StepFinished],
+) -> None:
+    ready = events.TeacherReady(
+        stage="pretrain", teacher="elder", parameters=77_000_000, top_k=0, cache_bytes=None, from_cache=False
+    )
+    taught = replace(make_step(3), measures={"kl": 0.432})
+    written = events.AnswersWritten(
+        stage="generate",
+        prompts=8,
+        total=20,
+        rows=1_234,
+        tokens=9_000,
+        empty=1,
+        cut=2,
+        unusable=0,
+        seconds=3.0,
+        path="data.jsonl",
+        finished=False,
+        samples=(("Who is Mira?", "Mira sails."),),
+    )
+    app = workbench([*run_beginning(), ready, taught, written])
+    async with app.run_test(size=(120, 36)) as pilot:
+        await begin(app, pilot, wait_until)
+        await wait_until(pilot, lambda: "1,234" in screen_text(app) and "Mira sails." in screen_text(app))
+        screen = app.current
+        assert isinstance(screen, TrainScreen)
+        screen.action_browse_stages(-1)
+        await wait_until(pilot, lambda: "0.432" in screen_text(app) and "77M" in screen_text(app))

@@ -26,6 +26,7 @@ from workbench.model.transformer import Transformer
 from workbench.tokenizer.bpe import train_tokenizer
 from workbench.training.checkpoint import Adaptation
 from workbench.training.distributed import Spread
+from workbench.training.objectives.distill import DistillObjective
 from workbench.training.probe import Measured, Sample
 from workbench.training.surroundings import Machine, Shelf
 from workbench.training.trainer import Trainer
@@ -70,6 +71,7 @@ SCENARIOS = {
     "muon and average": Scenario(stage={"optimizer": {"name": "muon"}, "ema": 0.9}),
     "mixture": Scenario(MIXTURE),
     "mixture in one part": Scenario(MIXTURE, micro=8, kinds=("ddp",), stage={"batch_size": 5}),
+    "a teacher": Scenario(stage={"kind": "distill", "teacher": "x", "distill": {"alpha": 0.5, "temperature": 2.0}}),
     "preferences": Scenario(stage={"kind": "dpo", "dpo": {"loss": "sigmoid"}}),
     "its own reference": Scenario(
         lora=LoraSettings(rank=4, quantize="int8"), stage={"kind": "dpo", "dpo": {"loss": "ipo"}}
@@ -118,6 +120,11 @@ def train(scenario: Scenario, spread: Spread, folder: Path) -> list[dict[str, An
     if scenario.lora is not None:
         attach_lora(model, scenario.lora, seed=2)
         adaptation = Adaptation(scenario.lora, BASE)
+    objective = None
+    if settings.distill is not None:
+        teacher = Transformer(scenario.config)
+        initialize(teacher, seed=9)
+        objective = DistillObjective(settings.distill, teacher)
     tokenizer = train_tokenizer(
         TokenizerSettings(kind="bytes"), [], on_progress=lambda *_: None, should_stop=lambda: False
     )
@@ -143,6 +150,7 @@ def train(scenario: Scenario, spread: Spread, folder: Path) -> list[dict[str, An
         emitter=emitter,
         control=Control(),
         poll=lambda: None,
+        objective=objective,
     )
     assert trainer.run()
     return [figures_of(event) for event in heard if isinstance(event, (events.StepFinished, events.Validated))]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,7 +12,9 @@ from safetensors.torch import load_file
 from tests.training import ranks_worker
 from tests.training.processes import ended, start_ranks
 from tests.training.ranks_worker import SCENARIOS, name_of, train
+from workbench.data.loader import Batch
 from workbench.training.distributed import Spread
+from workbench.training.ranks import Ranks
 
 CASES = [(name, kind) for name, scenario in SCENARIOS.items() for kind in scenario.kinds]
 
@@ -59,3 +62,12 @@ def test_their_checkpoints_are_those_of_one(name: str, kind: str, by_one: Any, b
             torch.testing.assert_close(
                 two[key], value, rtol=1e-3, atol=1e-5, msg=lambda told, key=key: f"{key}: {told}"
             )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_every_row_of_a_step_belongs_to_one_rank_and_none_goes_without(count: int) -> None:
+    rows = np.arange(5).reshape(5, 1)
+    parts = [Ranks(rank, count).part(Batch(rows, rows, None)).input_ids.flatten().tolist() for rank in range(count)]
+    assert [row for part in parts for row in part] == [0, 1, 2, 3, 4] and all(parts)
+    cuts = [-(-len(part) // 2) for part in parts]
+    assert Ranks(0, count).most_parts(5, 2) == max(cuts)

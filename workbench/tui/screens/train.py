@@ -346,8 +346,9 @@ def _now(stage: StageState | None) -> list[Figure]:
     latest = stage.latest if stage is not None else None
     if stage is not None and stage.written is not None:
         written = stage.written
-        speed = f"{count(written.tokens_per_second)} tok/s"
-        return [Figure("", f"{written.rows:,} conversations"), Figure("", f"{count(written.tokens)} tokens  {speed}")]
+        speed = f"{count(written.tokens_per_second)} {tr('tok/s')}"
+        told = tr("{count} tokens", count=count(written.tokens))
+        return [Figure("", tr("{count:,} conversations", count=written.rows)), Figure("", f"{told}  {speed}")]
     if latest is None:
         return [Figure("", tr("waiting for the first step"))]
     return [
@@ -386,11 +387,11 @@ def _throughput(stage: StageState | None, live: bool) -> list[Figure]:
 def _written(written: AnswersWritten) -> list[Figure]:
     """What a generate stage has written so far."""
     return [
-        Figure("tokens/s", f"{written.tokens_per_second:,.0f}"),
-        Figure("prompts", f"{written.prompts:,}", note=f"of {written.total:,}"),
-        Figure("answers", f"{written.rows:,}", note=f"{count(written.tokens)} tok"),
-        Figure("empty", f"{written.empty:,}"),
-        Figure("cut", f"{written.cut:,}"),
+        Figure(tr("tokens/s"), f"{written.tokens_per_second:,.0f}"),
+        Figure(tr("prompts"), f"{written.prompts:,}", note=tr("of {size}", size=f"{written.total:,}")),
+        Figure(tr("answers"), f"{written.rows:,}", note=tr("{count} tok", count=count(written.tokens))),
+        Figure(tr("empty"), f"{written.empty:,}"),
+        Figure(tr("cut off"), f"{written.cut:,}"),
     ]
 
 
@@ -400,9 +401,9 @@ def _beside_teacher(stage: StageState) -> list[Figure]:
         return []
     kl, agreement = stage.measures.get("kl", stage.measures.get("val_kl")), stage.measures.get("val_agreement")
     return [
-        Figure("teacher", count(stage.teacher.parameters), note=Path(stage.teacher.teacher).name),
-        Figure("kl", figure(kl)),
-        Figure("agreement", _percent(agreement)),
+        Figure(tr("teacher"), count(stage.teacher.parameters), note=Path(stage.teacher.teacher).name),
+        Figure("KL", figure(kl)),
+        Figure(tr("agreement"), _percent(agreement)),
     ]
 
 

@@ -72,4 +72,4 @@ def test_a_keymap_that_makes_two_actions_share_a_key_is_told() -> None:
 
 
 def test_a_keymap_that_fits_has_no_problems() -> None:
-    assert keymap_problems({"train.stop": "f8", "app.quit": "f10"}) == []
+    assert keymap_problems({"train.stop": "f8", "app.quit": "f11"}) == []

@@ -281,6 +281,9 @@ def _add_learning(commands: Any) -> None:
     learn.add_argument("--run", metavar="RUN", help="fill the formulas with this run's numbers")
     learn.add_argument("--stage", metavar="STAGE", help="of this stage; the one at work, or the last, when absent")
     learn.add_argument("--json", action="store_true", help="as JSON")
+    text = "the five-minute tour on the screens: from text to a model that talks"
+    tour = _add(commands, "tour", "workbench_command:take_tour", text, workspace=True)
+    tour.add_argument("--restart", action="store_true", help="from its first step, not from where it was left")
 
 
 def _add(commands: Any, name: str, command: str, text: str, workspace: bool = False) -> argparse.ArgumentParser:

@@ -9,7 +9,16 @@ from workbench.cli.terminal import table
 from workbench.errors import UsageError
 
 
-def open_workbench(arguments: argparse.Namespace) -> int:
+def take_tour(arguments: argparse.Namespace) -> int:
+    """`tour`: open the screens on the five-minute tour, where it was left."""
+    if arguments.restart:
+        from workbench.learn.tour import leave_at
+
+        leave_at(0)
+    return open_workbench(arguments, tour=True)
+
+
+def open_workbench(arguments: argparse.Namespace, tour: bool = False) -> int:
     """Open the screens on this terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("llm-workbench", "the screens need a terminal", "use --profile NAME here, or see --help")
@@ -17,7 +26,7 @@ def open_workbench(arguments: argparse.Namespace) -> int:
 
     tty_before = sys.__stderr__
     try:
-        return run_app(Path(arguments.workspace or DEFAULT_WORKSPACE))
+        return run_app(Path(arguments.workspace or DEFAULT_WORKSPACE), tour)
     finally:
         if sys.__stderr__ is not tty_before and sys.__stderr__ and sys.__stdout__:
             # The screens took the terminal for themselves; what is said from here on belongs there again.

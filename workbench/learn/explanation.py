@@ -87,7 +87,10 @@ def sections(told: Explanation, run: str = "") -> list[tuple[str, list[str]]]:
         (tr("Sane range"), [told.sane] if told.sane else []),
         (tr("Source"), [str(told.place)] if told.place is not None else []),
         (tr("Read more"), [told.paper] if told.paper else []),
-        (tr("See also"), [", ".join(told.see)] if told.see else []),
+        (
+            tr("See also"),
+            ["   ".join(f"{number} {name}" for number, name in enumerate(told.see, 1))] if told.see else [],
+        ),
     ]
     return [(heading, lines) for heading, lines in found if lines]
 

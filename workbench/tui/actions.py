@@ -65,6 +65,7 @@ _EVERYWHERE = (
         )
         for digit, (mode, title) in enumerate(MODES.items(), start=1)
     ),
+    Action("app.learn", "w,f10", "app.learn", "Learn", "What this is: formula with this run's numbers, source."),
     Action("app.help", "question_mark,f1", "app.help", "Help", "Explain this screen and its keys."),
     Action(
         "app.palette",
@@ -87,6 +88,9 @@ _EVERYWHERE = (
         footer=False,
         palette=False,
     ),
+    Action("app.tour_next", "greater_than_sign,f12", "app.tour_next", "Next", "Tour: the next step.", footer=False),
+    Action("app.tour_back", "less_than_sign", "app.tour_back", "Back", "Tour: the step before.", footer=False),
+    Action("app.tour_leave", "X", "app.tour_leave", "Leave", "Tour: close it; t on Home reopens it.", footer=False),
     Action("app.theme", "", "app.change_theme", "Theme", "Choose the colours."),
     Action("app.language", "", "app.change_language", "Language (中文)", "Speak English or Chinese."),
     Action("app.screenshot", "", "app.screenshot", "Screenshot", "Save a picture of the screen as SVG."),
@@ -115,6 +119,7 @@ _HOME = (
     Action("home.chat", "c", "chat", "Chat", "Talk to the selected run's newest model."),
     Action("home.compare", "v", "compare", "Compare", "Put the selected runs side by side on the Compare screen."),
     Action("home.inspect", "i", "inspect", "Inspect", "Look into the selected run's newest model.", footer=False),
+    Action("home.tour", "t", "tour", "Tour", "The five-minute tour: from text to a model that talks."),
     Action("home.filter", "slash", "filter", "Filter", "Show only the runs whose name contains a text."),
     Action("home.mark", "space", "mark", "Mark", "Mark runs to compare or to delete together.", footer=False),
     Action(
@@ -296,7 +301,7 @@ ACTIONS: tuple[Action, ...] = (
     *(*_EVERYWHERE, *_LIST, *_HOME, *_DATA, *_PROFILE, *_TRAIN, *_CHAT),
     *(*_INSPECT, *_COMPARE),
 )
-PINNED_IDS = ("app.help", "app.palette", "app.quit")
+PINNED_IDS = ("app.learn", "app.help", "app.palette", "app.quit")
 """Actions that the footer keeps at its right end, on every screen."""
 
 

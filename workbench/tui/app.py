@@ -25,10 +25,12 @@ from workbench.tui.actions import MODES, Action, bindings, keymap_problems
 from workbench.tui.bridge import Bridge, JobRequest, JobRun, MakeJob, freeze_garbage, make_job
 from workbench.tui.handover import hand_over
 from workbench.tui.language_choice import ask_language
+from workbench.tui.learning import lesson_here
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.error import ErrorModal
 from workbench.tui.modals.help import HelpModal
 from workbench.tui.modals.jump import JumpModal, targets_of
+from workbench.tui.modals.learn import LearnModal
 from workbench.tui.modals.log import LogModal
 from workbench.tui.modals.quit import QuitModal
 from workbench.tui.palette import ActionProvider
@@ -44,6 +46,7 @@ from workbench.tui.terminal import (
     refuse_dumb_terminals,
 )
 from workbench.tui.themes import THEMES
+from workbench.tui.tour import TOUR_PROFILE, TourGuide
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ class WorkbenchApp(SpokenApp[int]):
         make: makes the job of a request; tests bring jobs that do no work.
         log: the file that errors point to.
         driver: how it reads and writes the terminal; Textual's choice where None.
+        tour_profile: what the tour runs, by name or path.
 
     `farewell` is what to tell the person once the terminal is theirs again; `patience_seconds` how long to wait for
     our job then.
@@ -92,10 +96,12 @@ class WorkbenchApp(SpokenApp[int]):
         make: MakeJob = make_job,
         log: Path | None = None,
         driver: type[Driver] | None = None,
+        tour_profile: str = TOUR_PROFILE,
     ) -> None:
         super().__init__(driver_class=driver)
         self._choose_colours()
         self.workspace = workspace
+        self.tour = TourGuide(self, tour_profile)
         self.bridge = Bridge(workspace, make)
         self.log_path = log
         self.keymap: dict[str, str] = {}
@@ -117,6 +123,8 @@ class WorkbenchApp(SpokenApp[int]):
         self._read_keymap(config_folder() / "config.toml")
         self.set_interval(DRAIN_SECONDS, self._tick)
         self.call_after_refresh(freeze_garbage)
+        if self.tour.wanted:
+            self.call_after_refresh(self.action_tour_begin)
 
     def _choose_colours(self) -> None:
         """Before anything is drawn: when colours change later, every style sheet is read again."""
@@ -315,6 +323,33 @@ class WorkbenchApp(SpokenApp[int]):
         screen = self.current
         self.push_screen(HelpModal(tr(MODES[screen.MODE]), tr(screen.ABOUT), [screen.SCOPE], self.keymap))
 
+    async def action_tour_begin(self) -> None:
+        """Open the tour where it was left."""
+        await self.tour.begin()
+
+    async def action_tour_next(self) -> None:
+        """The next step of the tour."""
+        await self.tour.move(1)
+
+    async def action_tour_back(self) -> None:
+        """The step before."""
+        await self.tour.move(-1)
+
+    def action_tour_leave(self) -> None:
+        """Close the tour."""
+        self.tour.leave()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The tour's keys work while it is open."""
+        if action in ("tour_next", "tour_back", "tour_leave"):
+            return self.tour.open
+        return super().check_action(action, parameters)
+
+    def action_learn(self) -> None:
+        """Explain what has the focus."""
+        if len(self.screen_stack) == 1:
+            self.push_screen(LearnModal(lesson_here(self.current)))
+
     def action_log_drawer(self) -> None:
         """The full log of the run that is shown."""
         if self.bridge.shown is None:
@@ -352,9 +387,11 @@ class WorkbenchApp(SpokenApp[int]):
         self.set_keymap(keymap)
 
 
-def run_app(workspace: Path) -> int:
+def run_app(workspace: Path, tour: bool = False) -> int:
     """Run the workbench on this terminal until the person leaves; returns the exit code.
 
+    Args:
+        tour: begin with the five-minute tour.
     Raises:
         UsageError: this terminal cannot show it.
     """
@@ -366,6 +403,7 @@ def run_app(workspace: Path) -> int:
         own_the_tty(log)
         driver = lasting_driver()
     app = WorkbenchApp(workspace, log=log, driver=driver)
+    app.tour.wanted = tour
     with LeaveSignals(app.heed):
         app.run()
     code = app.return_code or 0

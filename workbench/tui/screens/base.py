@@ -15,6 +15,7 @@ from textual.widgets import Input, TextArea
 from workbench.language import tr
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.top_bar import RunIndicator, TopBar
+from workbench.tui.widgets.tour_pane import TourPane
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
@@ -47,7 +48,7 @@ class WorkbenchScreen(Screen[None]):
     SCOPE: ClassVar[str] = ""
     ABOUT: ClassVar[str] = ""
     """What the screen is for, in one or two sentences, marked for `tr`: the head of its help."""
-    ALLOW_IN_MAXIMIZED_VIEW = "TopBar, KeyBar"
+    ALLOW_IN_MAXIMIZED_VIEW = "TopBar, TourPane, KeyBar"
 
     def compose(self) -> ComposeResult:
         """The frame around the screen's own panes."""
@@ -55,6 +56,7 @@ class WorkbenchScreen(Screen[None]):
         with Container(id="body"):
             yield from self.compose_panes()
         yield TooSmall(id="too-small")
+        yield TourPane()
         yield KeyBar()
 
     def compose_panes(self) -> Iterable[Widget]:
@@ -76,6 +78,7 @@ class WorkbenchScreen(Screen[None]):
         with suppress(NoMatches):  # a timer may come while the screen is being built or torn down
             run = self.workbench.bridge.active or self.workbench.bridge.shown
             self.query_one(RunIndicator).show(run.state if run is not None else None)
+            self.workbench.tour.refresh()
             self.show_numbers()
 
     def refresh_charts(self) -> None:

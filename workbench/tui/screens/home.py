@@ -227,6 +227,10 @@ class HomeScreen(WorkbenchScreen):
             return
         await self.workbench.start_job(JobRequest(profile=profile))
 
+    async def action_tour(self) -> None:
+        """Open the five-minute tour."""
+        await self.workbench.tour.begin()
+
     async def action_resume_run(self) -> None:
         """Go on with a run that ended early."""
         if self.run is not None:
@@ -327,6 +331,8 @@ def _read_profile(name: str) -> "Profile":
 def _welcome(measured: str) -> Content:
     return Content.assemble(
         (f"{tr('No runs yet.')}\n\n", "bold"),
+        ("t", "bold $accent"),
+        f"       {tr('the five-minute tour: every step shown and explained')}\n",
         ("enter", "bold $accent"),
         f"   {tr('start {profile}: from text to a model that talks', profile=FIRST_PROFILE)}\n        {measured}\n",
         ("n", "bold $accent"),
@@ -340,7 +346,8 @@ def _ways_to_begin(profiles: "Sequence[ProfileEntry]") -> Content:
     """The first profiles with what they take, under the key that starts them; the machine is named once."""
     shown = profiles[:4]
     machines = {_parts(retell(profile.measured))[1] for profile in shown}
-    lines = [Content.assemble(("n", "bold $accent"), f"  {tr('a new run from a profile')}")]
+    lines = [Content.assemble(("t", "bold $accent"), f"  {tr('the five-minute tour')}")]
+    lines.append(Content.assemble(("n", "bold $accent"), f"  {tr('a new run from a profile')}"))
     for profile in shown:
         measured = retell(profile.measured)
         words = _parts(measured)[0] if len(machines) == 1 else measured

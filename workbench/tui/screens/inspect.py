@@ -76,6 +76,9 @@ class InspectScreen(WorkbenchScreen):
         choices = list(models_of(path)) if (path / "profile.toml").is_file() else []
         if not choices and (path / "config.json").is_file():
             choices = [ModelChoice(path.name, "", path)]
+        active = self.workbench.bridge.active
+        if active is not None and not active.finished and str(active.state.directory) == str(path):
+            choices = [ModelChoice(active.state.name, LIVE, None), *choices]
         if choices:
             self._choose(choices[0])
         else:

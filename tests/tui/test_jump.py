@@ -72,8 +72,8 @@ async def test_fields_that_are_scrolled_away_have_no_letter(workbench: MakeApp, 
 async def test_other_keys_leave_everything_as_it_was(workbench: MakeApp, wait_until: Wait, key: str) -> None:
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
-        await pilot.pause()
-        await wait_until(pilot, lambda: app.screen.focused is not None)
+        await app.action_go("profile")
+        await wait_until(pilot, lambda: len(targets_of(app.screen)) > 8)
         before = app.screen.focused
         await jumping(pilot, wait_until)
         await pilot.press(key)

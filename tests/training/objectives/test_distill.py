@@ -190,6 +190,21 @@ def test_the_likeliest_tokens_are_the_same_in_parts(monkeypatch: pytest.MonkeyPa
     assert likeliest(hidden[:0], weight).shape == (0,)
 
 
+def test_compiled_it_is_the_same() -> None:
+    teacher, student, batch = model_of(TEACHER, 1), model_of(STUDENT, 2), batch_of()
+    objective = DistillObjective(DistillSettings(alpha=0.3, temperature=2.0), teacher)
+    prepared = objective.prepare(student, batch)
+    results = []
+    for compute in (objective.__call__, torch.compile(objective.__call__, backend="aot_eager")):
+        student.zero_grad(set_to_none=True)
+        loss = compute(student, prepared)[0]["targets"]
+        loss.backward()
+        results.append((float(loss.detach()), gradients(student)))
+    (loss, grads), (other, others) = results
+    assert other == pytest.approx(loss, rel=1e-6)
+    assert all((others[name] - value).abs().max() < 1e-4 for name, value in grads.items())
+
+
 # --- kept on the disk -------------------------------------------------------------------------------------------------
 
 

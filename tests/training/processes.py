@@ -25,6 +25,10 @@ def start_ranks(count: int, *command: str, own: dict[int, dict[str, str]] | None
 
 
 def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
-    """Exit code, stdout and stderr of each."""
-    told = [process.communicate(timeout=300) for process in processes]
+    """Exit code, stdout and stderr of each; none outlives the test."""
+    try:
+        told = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     return [(process.returncode, *texts) for process, texts in zip(processes, told, strict=True)]

@@ -145,6 +145,23 @@ async def test_no_english_is_left_and_boxes_close(
         assert english_in(words_on(app)) == []
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_english_screens_have_no_chinese_words_and_closed_boxes(
+    mode: str,
+    workbench: MakeApp,
+    request_of_tiny: JobRequest,
+    run_beginning: Callable[..., Any],
+    make_step: Callable[..., Any],
+    wait_until: Wait,
+    screen_text: ReadScreen,
+) -> None:
+    app = workbench(script(run_beginning(), make_step))
+    async with app.run_test(size=SIZES[0]) as pilot:
+        await shown(app, pilot, mode, request_of_tiny, wait_until)
+        assert not re.search(r"[\u4e00-\u9fff]", words_on(app))
+        assert misaligned(screen_text(app), SIZES[0][0]) == []
+
+
 async def test_the_language_changes_where_one_stands_and_is_remembered(
     workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, tmp_path: Path
 ) -> None:

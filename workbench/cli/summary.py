@@ -8,6 +8,7 @@ from workbench.cli.arguments import DEFAULT_WORKSPACE
 from workbench.cli.terminal import printable, table
 from workbench.errors import RunError
 from workbench.events import AnswersWritten, Event, RunFinished, RunStarted, SampleMade, StageFinished
+from workbench.language import tr
 from workbench.narration import count, duration, score
 from workbench.runs.store import RunDirectory
 
@@ -41,12 +42,16 @@ class Summary:
         return "\n\n".join(parts)
 
     def _stage(self, stage: StageFinished) -> str:
-        heading = (
-            f"{stage.stage}: {stage.steps:,} steps, {count(stage.tokens)} tokens in {duration(stage.seconds)},"
-            f" {count(stage.tokens_per_second)} tok/s"
+        heading = tr(
+            "{stage}: {steps:,} steps, {tokens} tokens in {time}, {speed} tok/s",
+            stage=stage.stage,
+            steps=stage.steps,
+            tokens=count(stage.tokens),
+            time=duration(stage.seconds),
+            speed=count(stage.tokens_per_second),
         )
         names = [*stage.before, *(name for name in stage.after if name not in stage.before)]
-        rows = [("", "before", "after")] if names else []
+        rows = [("", tr("before"), tr("after"))] if names else []
         before, after = stage.before, stage.after
         rows += [(f"  {name}", score(name, before.get(name)), score(name, after.get(name))) for name in names]
         samples = [
@@ -68,23 +73,28 @@ def go_on_hint(directory: Path, workspace: Path) -> str:
 
 def _written(stage: AnswersWritten) -> str:
     """What a generate stage wrote, with a few answers."""
-    heading = (
-        f"{stage.stage}: {stage.rows:,} conversations from {stage.prompts:,} prompts, {count(stage.tokens)} tokens in "
-        f"{duration(stage.seconds)}, {count(stage.tokens_per_second)} tok/s"
+    heading = tr(
+        "{stage}: {rows:,} conversations from {prompts:,} prompts, {tokens} tokens in {time}, {speed} tok/s",
+        stage=stage.stage,
+        rows=stage.rows,
+        prompts=stage.prompts,
+        tokens=count(stage.tokens),
+        time=duration(stage.seconds),
+        speed=count(stage.tokens_per_second),
     )
-    odd = {"empty, left out": stage.empty, "cut": stage.cut, "prompts unusable": stage.unusable}
+    odd = {tr("empty, left out"): stage.empty, tr("cut"): stage.cut, tr("prompts unusable"): stage.unusable}
     rows = [(f"  {name}", f"{value:,}") for name, value in odd.items() if value]
-    rows.append(("  file", stage.path))
+    rows.append((f"  {tr('file')}", stage.path))
     samples = [f"  {printable(prompt)} → {_indented(answer)}" for prompt, answer in stage.samples]
     return "\n".join([heading, table(rows), *samples])
 
 
 def _end(finished: RunFinished, directory: Path, workspace: Path) -> str:
     rows = [(name, score(name, value)) for name, value in finished.scores.items()]
-    rows += [("time", duration(finished.seconds)), ("report", finished.report)]
+    rows += [(tr("time"), duration(finished.seconds)), (tr("report"), finished.report)]
     with contextlib.suppress(RunError):  # a run that only writes has no model of its own
-        rows.append(("model", str(RunDirectory(directory).model_directory())))
-        rows.append(("chat", f"llm-workbench chat {run_argument(directory, workspace)}"))
+        rows.append((tr("model"), str(RunDirectory(directory).model_directory())))
+        rows.append((tr("chat"), f"llm-workbench chat {run_argument(directory, workspace)}"))
     return table(rows)
 
 

@@ -209,6 +209,10 @@ async def test_a_real_run_from_text_to_talk(
         await go_to("talk")
         await wait_until(pilot, lambda: isinstance(app.focused, TextArea))
         await wait_until(pilot, lambda: app.current.session is not None)  # type: ignore[attr-defined]
+        await pilot.press("f10")  # Learn knows whom the person talks to
+        await wait_until(pilot, lambda: getattr(app.screen, "facts", None) is not None and bool(app.screen.facts.run))
+        assert app.screen.facts.config.hidden_size == 32 and app.screen.facts.context["temperature"] == 0.8
+        await pilot.press("f10")
         await pilot.press("f12")  # also from the field
         await wait_until(pilot, lambda: app.tour.place == at["end"])
     assert app.bridge.close(20.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ PANES: dict[str, Panes] = {
     },
     "chat": {
         "conversation": ("chat_template", "probability", "entropy", "context_window", "kv_cache"),
+        "xray": ("probability", "entropy", "rank", "expert_load", "sampling.temperature"),
         "message": ("chat_template", "context_window"),
         "models": ("checkpoint", "stage", "lora"),
     },
@@ -208,8 +209,7 @@ def _reader(screen: Any) -> Callable[[], Facts]:
         case "data":
             return _of_data(screen, workspace)
         case "chat":
-            run = getattr(getattr(screen, "choice", None), "run", "")
-            return _of_run(workspace / run if run else None, context=_sampling(screen))
+            return _of_chat(screen, workspace)
         case "inspect":
             return _of_inspected(screen.inspected, screen.token)
         case "compare":
@@ -309,6 +309,20 @@ def _of_data(screen: Any, workspace: Path) -> Callable[[], Facts]:
         return Facts().with_figures({}, **context)
 
     return read
+
+
+def _of_chat(screen: Any, workspace: Path) -> Callable[[], Facts]:
+    """What is known of the model that is talked to; nothing of its run while its name is hidden."""
+    hidden = any(talk.alias for talk in screen.talks)
+    choice, session = (None, None) if hidden else (screen.choice, screen.session)
+    read = _of_run(workspace / choice.run if choice is not None else None, context=_sampling(screen))
+    config = session.model.config if session is not None else None
+
+    def with_sizes() -> Facts:
+        facts = read()
+        return replace(facts, config=config or facts.config)
+
+    return with_sizes
 
 
 def _sampling(screen: Any) -> dict[str, Any]:

@@ -90,6 +90,11 @@ class TalkingScreen(WorkbenchScreen):
             self.notify(tr("{run} has no model yet", run=Path(subject).name), severity="warning", markup=False)
 
     @property
+    def choice(self) -> ModelChoice | None:
+        """The model that was chosen; of two, the one at the left."""
+        return self._choice
+
+    @property
     def session(self) -> "ChatSession | None":
         """The one that is talked to; of two, the one whose conversation is saved."""
         return self.contest.main if self.contest is not None else self.talks[0].session if self.talks else None

@@ -115,6 +115,7 @@ class WorkbenchApp(SpokenApp[int]):
         self._question: QuitModal | None = None
         self._terminated = False
         self.farewell = ""
+        self.broken = False
         self.patience_seconds = STOP_DEADLINE_SECONDS
 
     def on_mount(self) -> None:
@@ -178,6 +179,8 @@ class WorkbenchApp(SpokenApp[int]):
 
     def _tick(self) -> None:
         """Take in what the engines announced; numbers are drawn now, curves on every second tick."""
+        if not self.screen_stack:
+            return  # the first screen is not there yet, or the last one is gone already
         self._ticks += 1
         changed = self.bridge.drain()
         self._charts_due = self._charts_due or changed
@@ -285,11 +288,11 @@ class WorkbenchApp(SpokenApp[int]):
         if self._leaving is not None and run is not None and run.finished:
             self.bridge.drain()
             if run.state.status == "stopped":
-                self.farewell = self._say_goodbye(run.state.directory or self.workspace)
+                self.farewell = self.say_goodbye(run.state.directory or self.workspace)
         self._leaving = None
         self.exit(code, return_code=code)
 
-    def _say_goodbye(self, directory: Path) -> str:
+    def say_goodbye(self, directory: Path) -> str:
         """Let another process go on with the run of `directory` if that is wanted; what to tell the person."""
         stopped = tr("stopped and saved; go on with: llm-workbench resume {directory}", directory=directory)
         if not self._handing_over:
@@ -310,6 +313,14 @@ class WorkbenchApp(SpokenApp[int]):
         """The run ended by itself while somebody was asked what to do with it: nothing is to be decided any more."""
         if self._question is not None and self._question.is_current:
             self._question.dismiss(None)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A screen broke, which ends the program: told when the terminal is the person's again."""
+        logger.error("a screen broke", exc_info=error)
+        what = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
+        self.farewell = f"llm-workbench: {what}{tr('; the traceback is in {path}', path=self.log_path)}"
+        self.broken = True
+        super()._handle_exception(error)
 
     def opened_screens(self) -> list[WorkbenchScreen]:
         """The screens that were shown so far, below any modal."""
@@ -411,6 +422,8 @@ def run_app(workspace: Path, tour: bool = False) -> int:
         # A thread inside torch at the interpreter's end aborts the process; the terminal is restored by now.
         logger.error("the job did not stop in time")
         os._exit(code or 1)
+    if app.broken and (run := app.bridge.active) is not None and run.drain() and run.state.status == "stopped":
+        app.farewell += f"\n{app.say_goodbye(run.state.directory or workspace)}"
     if app.farewell and sys.__stderr__ is not None:
         sys.__stderr__.write(f"{app.farewell}\n")
         sys.__stderr__.flush()

@@ -1,10 +1,12 @@
 """What Textual itself would say in English, said in the language in use."""
 
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from rich.align import Align
 from rich.text import Text
 from textual.app import App
+from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette
 from textual.theme import ThemeProvider
 from textual.widgets.option_list import Option
@@ -16,6 +18,14 @@ Code = TypeVar("Code")
 
 class SpokenPalette(CommandPalette):
     """The palette, which says in the language in use that nothing was found."""
+
+    def dismiss(self, result: Any = None) -> AwaitComplete:
+        """Close, unless it is closed already: a second click may come before it is gone."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
+
+    def _action_command_list(self, action: str) -> None:
+        with suppress(KeyError):  # a page up or down in a list that has not been laid out yet
+            super()._action_command_list(action)
 
     def _start_no_matches_countdown(self, search_value: str) -> None:
         self._stop_no_matches_countdown()

@@ -2,6 +2,7 @@
 
 from typing import ClassVar, TypeVar
 
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
@@ -15,6 +16,13 @@ class WorkbenchModal(ModalScreen[Answer]):
         Binding("escape", "close", "Close", id="modal.close"),
         Binding("ctrl+q", "app.quit", "Quit", show=False, id="modal.quit"),
     ]
+
+    def dismiss(self, result: Answer | None = None) -> AwaitComplete:
+        """Close with an answer; nothing happens where it is closed already.
+
+        A second key or click may come before it is gone. Textual would close what is below it, or end with an error.
+        """
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def action_close(self) -> None:
         """Close without an answer."""

@@ -17,6 +17,7 @@ from workbench.runs.store import RunDirectory, create_run
 PROFILE = """
 [run]
 name = "{name}"
+workspace = "{workspace}"
 seed = {seed}
 [tokenizer]
 vocab_size = 512
@@ -49,7 +50,7 @@ def loss_at(step: int) -> float:
 
 def make(workspace: Path, name: str, factor: float = 1.0, done: bool = True, **changes: object) -> RunDirectory:
     values = {"seed": 1, "width": 64, "rate": 0.01, "every": 10, "first": "pretrain", **changes}
-    run = create_run(workspace, name, PROFILE.format(name=name, **values))
+    run = create_run(workspace, name, PROFILE.format(name=name, workspace=workspace, **values))
     noise = random.Random(name)
     lines = [
         {"step": step, "loss": factor * loss_at(step) * (1 + noise.uniform(-0.03, 0.03))} for step in range(10, 401, 10)
@@ -87,6 +88,11 @@ def test_a_smooth_curve_stays_close_to_the_runs(tmp_path: Path) -> None:
         assert band is not None
         assert band.mean == pytest.approx(loss_at(step), rel=0.05) and band.low < loss_at(step) < band.high
         assert band.high < 1.3 * band.mean
+
+
+def test_nothing_is_kept_of_where_the_runs_lay(tmp_path: Path) -> None:
+    kept = keep_reference("valley", [make(tmp_path, "mine")]).read_text(encoding="utf-8")
+    assert str(tmp_path) not in kept and "mine" not in kept and "workspace" not in kept
 
 
 def test_what_the_run_has_otherwise_is_told(tmp_path: Path) -> None:

@@ -125,7 +125,9 @@ def keep_reference(name: str, runs: Sequence[RunDirectory], folder: Path | None 
         stage["name"]: _points([curve(read_metrics(run.stage(stage["name"]).metrics), "loss") for run in runs])
         for stage in _stages(profiles[0])
     }
-    kept = {"runs": len(runs), "settings": profiles[0], "stages": {name: each for name, each in stages.items() if each}}
+    settings = {key: profiles[0].get(key, {}) for key in ("tokenizer", "model", "stage")}
+    settings["run"] = {"seed": _at(profiles[0], "run.seed")}  # where it lay and what it was called is nobody's business
+    kept = {"runs": len(runs), "settings": settings, "stages": {name: each for name, each in stages.items() if each}}
     path = (folder or references_folder()) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(kept, ensure_ascii=False, separators=(",", ":")) + "\n")

@@ -1,6 +1,7 @@
 """A dry run of a profile: a few real steps of every stage, and what the whole takes by them."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -18,8 +19,20 @@ from workbench.estimate import Estimate
 from workbench.language import retell, tr
 from workbench.narration import count, duration, size
 from workbench.tui.modals.base import WorkbenchModal
+from workbench.tui.profile_examination import Examination
+
+if TYPE_CHECKING:
+    from workbench.tui.screens.base import WorkbenchScreen
 
 logger = logging.getLogger(__name__)
+
+
+def measure(screen: "WorkbenchScreen", found: Examination | None) -> None:
+    """Open the dry run of a profile that was found to be sound; say what to do about another."""
+    if found is None or found.profile is None or found.estimate is None:
+        screen.notify(tr("Put right what is listed under Checks first."), severity="warning")
+    else:
+        screen.app.push_screen(DryRunModal(found.profile, found.estimate))
 
 
 class DryRunModal(WorkbenchModal[None]):

@@ -17,7 +17,7 @@ from workbench.language import mark, retell, tr, tr_many
 from workbench.profile import list_profiles
 from workbench.tui.actions import bindings
 from workbench.tui.modals.diff import DiffModal
-from workbench.tui.modals.dry_run import DryRunModal
+from workbench.tui.modals.dry_run import measure
 from workbench.tui.modals.profiles import ProfilesModal, profile_files
 from workbench.tui.profile_draft import Location, ProfileDraft, Section, found_again
 from workbench.tui.profile_examination import Examination, Problem, examine, values_at
@@ -436,11 +436,7 @@ class ProfileScreen(WorkbenchScreen):
 
     def action_measure(self) -> None:
         """Take a few real steps of every stage, and show what the whole takes by them."""
-        found = self.examination if self.examined else None
-        if found is None or found.profile is None or found.estimate is None:
-            self.notify(tr("Put right what is listed under Checks first."), severity="warning")
-        else:
-            self.workbench.push_screen(DryRunModal(found.profile, found.estimate))
+        measure(self, self.examination if self.examined else None)
 
     @work(exclusive=True, group="run")
     async def action_run(self) -> None:

@@ -22,6 +22,7 @@ from textual.worker import Worker, WorkerState
 
 from workbench import events
 from workbench.control import Control
+from workbench.errors import WorkbenchError
 from workbench.events import Emitter
 from workbench.jobs import Job
 from workbench.profile import read_profile
@@ -155,6 +156,10 @@ class LivelyJob:
 
     def __init__(self, emitter: Emitter, control: Control, beginning: list[events.Event], make_step: Any) -> None:
         self.emitter, self.control, self.beginning, self.make_step = emitter, control, beginning, make_step
+
+    def chat_session(self) -> None:
+        """There is no model in this engine."""
+        raise WorkbenchError("tiny", "no model yet", "[/wait]")
 
     def run(self) -> None:
         """Announce."""

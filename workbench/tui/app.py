@@ -317,6 +317,8 @@ class WorkbenchApp(SpokenApp[int]):
     def _handle_exception(self, error: Exception) -> None:
         """A screen broke, which ends the program: told when the terminal is the person's again."""
         logger.error("a screen broke", exc_info=error)
+        if self._exit:
+            return  # a key that came when the screens were gone already
         what = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
         self.farewell = f"llm-workbench: {what}{tr('; the traceback is in {path}', path=self.log_path)}"
         self.broken = True

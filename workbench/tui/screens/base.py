@@ -63,6 +63,22 @@ class WorkbenchScreen(Screen[None]):
         """The screen's own widgets."""
         return ()
 
+    _styled: tuple[object, ...] = ()
+
+    def update_node_styles(self, animate: bool = True) -> None:
+        """Style everything on the screen, unless that would change nothing.
+
+        Textual does so whenever a screen is shown again, which takes as long as all the rest of that. What has another
+        class or another state by now was styled when it got it.
+        """
+        app = self.workbench
+        colours = (app.theme, app._css_update_count, len(app.stylesheet.source))
+        states = (app.size, app.classes, app.pseudo_classes, self.classes, self.pseudo_classes)
+        styled = (*colours, *states)
+        if styled != self._styled:
+            self._styled = styled
+            super().update_node_styles(animate)
+
     @property
     def workbench(self) -> "WorkbenchApp":
         """The app with its own type."""

@@ -17,6 +17,7 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "preferences",
     "cells",
     "dry_run",
+    "schedule",
     "machine",
     "setting_types",
     "model_settings",

@@ -17,7 +17,7 @@ from workbench.learn.topics import all_topics, topic
 from workbench.model.configuration import load_config
 from workbench.profile import parse_profile, read_profile
 from workbench.runs.metrics import read_metrics
-from workbench.training.schedule import Schedule
+from workbench.schedule import Schedule
 
 STAGES = [("life", "pretrain"), ("life", "sft"), ("life", "dpo"), ("experts", "pretrain")]
 
@@ -182,7 +182,7 @@ def test_a_profile_explains_itself_before_it_runs() -> None:
     assert value("tokens_per_step", facts) == 32 * 128
     told = explain(all_topics()["stage.learning_rate"], facts, "en")
     assert told.here == "learning_rate = 0.005" and told.allowed == "default 0.001" and not told.incomplete
-    assert str(told.place).startswith("workbench/training/schedule.py:")
+    assert str(told.place).startswith("workbench/schedule.py:")
     assert explain(all_topics()["mfu"], facts, "en").incomplete
 
 

@@ -22,6 +22,7 @@ from workbench.estimate import train_flops_per_token
 from workbench.model.lora import plain_state
 from workbench.model.precision import DTYPES
 from workbench.model.transformer import Transformer
+from workbench.schedule import Schedule
 from workbench.tokenizer.tokenizer import Tokenizer
 from workbench.training.checkpoint import TrainingState, save_checkpoint
 from workbench.training.diagnosis import diagnosed, not_finite
@@ -33,7 +34,6 @@ from workbench.training.optimizer import build_optimizer, clip_gradients, optimi
 from workbench.training.probe import Measured, Probe
 from workbench.training.random_numbers import random_state
 from workbench.training.ranks import Wishes
-from workbench.training.schedule import Schedule
 from workbench.training.step import StepPasses
 from workbench.training.surroundings import Machine, Shelf
 from workbench.training.throughput import Throughput, measure_flops_per_second, memory_bytes

@@ -144,6 +144,7 @@ _TRAIN = (
     Action("train.next_chart", "n", "next_chart", "Chart", "Next chart, where only one fits."),
     Action("train.log_axis", "l", "log_axis", "Log axis", "Logarithmic loss axis, or linear."),
     Action("train.smoothing", "v", "smoothing", "Smooth", "Smooth curves: none, some, much."),
+    Action("train.point", "i", "point", "Point", "Read the curves at a step; left and right move it.", footer=False),
     Action("train.zoom_in", "plus,equals_sign", "zoom(0.5)", "Zoom in", "Show half as many steps.", footer=False),
     Action("train.zoom_out", "minus", "zoom(2.0)", "Zoom out", "Show twice as many steps.", footer=False),
     Action("train.zoom_reset", "0", "reset_zoom", "All", "Show the whole curve.", footer=False),
@@ -209,6 +210,7 @@ _PROFILE = (
         "profile.measure", "f7", "measure", "Measure", "Take a few real steps of every stage, and see what it takes."
     ),
     Action("profile.diff", "f6", "diff", "Diff", "Show what was changed since opening or saving.", priority=True),
+    Action("profile.command", "", "copy_command", "Command line", "Copy the command that runs this profile headless."),
     Action("profile.undo", "ctrl+z", "undo", "Undo", "Take the last change back.", priority=True),
     Action("profile.redo", "ctrl+y", "redo", "Redo", "Make the change again.", footer=False, priority=True),
     Action("profile.default", "f8", "use_default", "Default", "Let the default of the focused setting hold."),

@@ -1,6 +1,7 @@
 """Saving and starting a draft: where a copy goes, what must not be written over, what its run is called."""
 
 import asyncio
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,11 @@ from workbench.language import tr
 from workbench.tui.bridge import JobRequest
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.confirm import ConfirmModal
+from workbench.tui.modals.diff import DiffModal
 from workbench.tui.profile_draft import ProfileDraft
 from workbench.tui.profile_examination import examine
+
+DEFAULT_WORKSPACE = "runs"
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -33,6 +37,26 @@ async def keys_arrived(screen: "Screen[None]") -> None:
             await passed.wait()
         if widget is screen:
             return
+
+
+def show_changes(app: "WorkbenchApp", draft: ProfileDraft) -> None:
+    """What was changed since the draft was opened or saved."""
+    if not draft.edited:
+        app.notify(tr("Nothing was changed."))
+    else:
+        title = tr("{profile}: changes", profile=draft.name)
+        app.push_screen(DiffModal(title, draft.original, draft.text))
+
+
+def copy_command(app: "WorkbenchApp", draft: ProfileDraft) -> None:
+    """Copy the command line that does the same without screens, and show it."""
+    command = ["llm-workbench", "--profile", draft.path.stem if draft.bundled else str(draft.path)]
+    if app.workspace != Path(DEFAULT_WORKSPACE):
+        command[1:1] = ["--workspace", str(app.workspace)]
+    line = shlex.join(command)
+    app.copy_to_clipboard(line)
+    unsaved = f"\n{tr('It runs what is saved; this draft has changes.')}" if draft.edited else ""
+    app.notify(f"{tr('Copied')}: {line}{unsaved}", markup=False)
 
 
 async def save_draft(app: "WorkbenchApp", draft: ProfileDraft) -> bool:

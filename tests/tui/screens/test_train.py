@@ -1,5 +1,6 @@
 """The Train screen, driven by keys over a job that announces and does nothing."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -336,3 +337,34 @@ async def test_a_stage_that_writes_and_one_that_is_taught_are_shown(
         assert isinstance(screen, TrainScreen)
         screen.action_browse_stages(-1)
         await wait_until(pilot, lambda: "0.432" in screen_text(app) and "77M" in screen_text(app))
+
+
+async def test_a_point_of_the_curves_is_read_and_moved_by_keys(
+    workbench: MakeApp, wait_until: Wait, script: list[Event]
+) -> None:
+    app = workbench(script)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await begin(app, pilot, wait_until)
+        loss = app.screen.query_one("#loss", LineChart)
+        await pilot.press("i")
+        assert loss.cursor == 40 and "step 40" in str(loss.border_subtitle)
+        assert "train 4" in str(loss.border_subtitle) and "val 4.364" in str(loss.border_subtitle)
+        await pilot.press("left", "left", "right")
+        assert [chart.cursor for chart in app.screen.query(LineChart)] == [39.0] * 4
+        assert "train 4.1" in str(loss.border_subtitle)
+        await pilot.press("i")
+        assert loss.cursor is None and "step" not in str(loss.border_subtitle)
+
+
+async def test_the_experts_of_a_mixture_have_a_line_a_layer(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, script: list[Event]
+) -> None:
+    script[-3:] = [
+        dataclasses.replace(event, expert_load=((0.5, 0.25, 0.25, 0.0),)) if isinstance(event, StepFinished) else event
+        for event in script[-3:]
+    ]
+    app = workbench(script)
+    async with app.run_test(size=(120, 50)) as pilot:
+        await begin(app, pilot, wait_until)
+        text = screen_text(app)
+        assert "0% - 50%" in text and "█▅▅▁" in text

@@ -16,12 +16,11 @@ from workbench.errors import WorkbenchError
 from workbench.language import mark, retell, tr, tr_many
 from workbench.profile import list_profiles
 from workbench.tui.actions import bindings
-from workbench.tui.modals.diff import DiffModal
 from workbench.tui.modals.dry_run import measure
 from workbench.tui.modals.profiles import ProfilesModal, profile_files
 from workbench.tui.profile_draft import Location, ProfileDraft, Section, found_again
 from workbench.tui.profile_examination import Examination, Problem, examine, values_at
-from workbench.tui.profile_saving import keys_arrived, may_leave, run_draft, save_draft
+from workbench.tui.profile_saving import copy_command, keys_arrived, may_leave, run_draft, save_draft, show_changes
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.setting_fields import SettingField, fields_shown
 from workbench.tui.stage_templates import ask_stage, may_remove
@@ -331,7 +330,7 @@ class ProfileScreen(WorkbenchScreen):
         estimate = found.estimate
         self.query_one(ProblemList).show(found.problems, estimate.problems if estimate else (), ready=True)
         pane = self.query_one(EstimatePane)
-        pane.show_estimate(estimate)
+        pane.show_estimate(estimate, found.profile)
         self.query_one("#estimate-line", Static).update(pane.line)
         self._show_titles()
         self._show_values(self.query_one(SettingsForm), refill=False)
@@ -428,11 +427,13 @@ class ProfileScreen(WorkbenchScreen):
 
     def action_diff(self) -> None:
         """What was changed since the profile was opened or saved."""
-        if self.draft is None or not self.draft.edited:
-            self.notify(tr("Nothing was changed."))
-        else:
-            title = tr("{profile}: changes", profile=self.draft.name)
-            self.workbench.push_screen(DiffModal(title, self.draft.original, self.draft.text))
+        if self.draft is not None:
+            show_changes(self.workbench, self.draft)
+
+    def action_copy_command(self) -> None:
+        """Copy the command that runs the profile headless."""
+        if self.draft is not None:
+            copy_command(self.workbench, self.draft)
 
     def action_measure(self) -> None:
         """Take a few real steps of every stage, and show what the whole takes by them."""

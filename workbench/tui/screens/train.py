@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, Vertical
@@ -12,9 +11,8 @@ from textual.widgets import Static
 
 from workbench.control import Command, CommandName
 from workbench.errors import WorkbenchError
-from workbench.events import AnswersWritten
 from workbench.language import mark, retell, tr
-from workbench.narration import count, duration, figure, measure_name, rate, score, size
+from workbench.narration import rate
 from workbench.runs.reference import ReferenceStage, find_reference
 from workbench.runs.store import RunDirectory
 from workbench.tui.actions import bindings
@@ -25,18 +23,16 @@ from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.diagnosis import DiagnosisModal
 from workbench.tui.run_state import RunState, StageState
 from workbench.tui.screens.base import WorkbenchScreen
-from workbench.tui.series import Series
-from workbench.tui.widgets.figures import Figure, Figures
+from workbench.tui.train_figures import PAGES, curves, model_figures, now, throughput
+from workbench.tui.widgets.figures import Figures
 from workbench.tui.widgets.finding_line import FindingLine
-from workbench.tui.widgets.line_chart import LineChart, Shown
+from workbench.tui.widgets.line_chart import LineChart
 from workbench.tui.widgets.log_tail import LogTail
 from workbench.tui.widgets.progress_line import ProgressLine
 from workbench.tui.widgets.sample_pane import SamplePane
-from workbench.tui.widgets.spark import bar, spark
 from workbench.tui.words import say
 
 SMOOTHINGS = (0.0, 0.6, 0.9)
-PAGES = ("loss", "rate", "norm", "speed")
 STEERING = frozenset({"stop", "checkpoint", "evaluate", "sample", "rate"})
 
 
@@ -110,11 +106,11 @@ class TrainScreen(WorkbenchScreen):
         self.query_one(LogTail).show(state)
         self.query_one(SamplePane).show(stage)
         if state is not None:
-            self.query_one("#now", Figures).show(_now(stage))
-            throughput = self.query_one("#throughput", Figures)
-            throughput.border_title = tr("Throughput") if state.live else tr("Throughput at the end")
-            throughput.show(_throughput(stage, state.live))
-            self.query_one("#model", Figures).show(_model(state, stage))
+            self.query_one("#now", Figures).show(now(stage))
+            pane = self.query_one("#throughput", Figures)
+            pane.border_title = tr("Throughput") if state.live else tr("Throughput at the end")
+            pane.show(throughput(stage, state.live))
+            self.query_one("#model", Figures).show(model_figures(state, stage))
         drawn = f"{state.shown_status} {state.live}" if state is not None else ""
         if drawn != self._status_drawn:
             self._status_drawn = drawn
@@ -123,7 +119,7 @@ class TrainScreen(WorkbenchScreen):
     def show_charts(self) -> None:
         """Draw the curves of the stage."""
         stage = self.stage
-        for name, shown in _curves(stage, self.reference).items():
+        for name, shown in curves(stage, self.reference).items():
             self.query_one(f"#{name}", LineChart).show(shown)
 
     @property
@@ -267,9 +263,22 @@ class TrainScreen(WorkbenchScreen):
             chart.window = None
 
     def action_pan(self, share: float) -> None:
-        """Look at earlier or later steps."""
+        """Look at earlier or later steps; where a point is looked at, the one before or after it."""
+        loss = self.query_one("#loss", LineChart)
+        if loss.cursor is None:
+            for chart in self.query(LineChart):
+                chart.pan(share)
+        else:
+            self._point_at(loss.place_beside(1 if share > 0 else -1))
+
+    def action_point(self) -> None:
+        """Look at one step in every chart, the newest first; or no longer."""
+        loss = self.query_one("#loss", LineChart)
+        self._point_at(loss.place_beside(0) if loss.cursor is None else None)
+
+    def _point_at(self, step: float | None) -> None:
         for chart in self.query(LineChart):
-            chart.pan(share)
+            chart.cursor = step
 
     def action_maximise(self) -> None:
         """Give the focused pane the screen, or take it back."""
@@ -289,6 +298,7 @@ class TrainScreen(WorkbenchScreen):
             return
         names = list(state.stages)
         place = max(0, min(len(names) - 1, names.index(stage.name) + step))
+        self._point_at(None)
         self._stage_name = None if names[place] == state.stage_name else names[place]
         self.action_reset_zoom()
         self.show_numbers()
@@ -302,133 +312,3 @@ class TrainScreen(WorkbenchScreen):
         if text:
             self.app.copy_to_clipboard(text)
             self.notify(tr("Copied"), timeout=2)
-
-
-def _curves(stage: StageState | None, reference: ReferenceStage | None = None) -> dict[str, list[Shown]]:
-    """What each chart shows."""
-    if stage is None:
-        return {page: [] for page in PAGES}
-    train = Shown(tr("train"), stage.train_loss, "primary", figure(stage.train_loss.last), smooth=True)
-    mark = None if stage.best_val_step is None else (stage.best_val_step, stage.best_val_loss or 0.0)
-    validation = Shown(tr("val"), stage.val_loss, "accent", figure(stage.val_loss.last), mark=mark)
-    return {
-        "loss": [*_expected(reference), train, *([validation] if stage.val_loss else [])],
-        "rate": [Shown("", stage.learning_rate, "primary", rate(stage.learning_rate.last))],
-        "norm": [Shown("", stage.grad_norm, "primary", figure(stage.grad_norm.last, 2), smooth=True)],
-        "speed": [Shown("", stage.tokens_per_second, "primary", _count(stage.tokens_per_second.last), smooth=True)],
-    }
-
-
-def _expected(reference: ReferenceStage | None) -> list[Shown]:
-    """The mean of the reference runs, behind the run's own curves."""
-    if reference is None:
-        return []
-    series = Series(limit=None)
-    for step, loss in reference.curve():
-        series.append(step, loss)
-    return [Shown(tr("reference"), series, "foreground", background=True)]
-
-
-def _count(value: float | None) -> str:
-    return "-" if value is None else count(value)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
-
-
-def _memory_words(used: int) -> str:
-    return tr("{part} of {whole}", part=size(used), whole=size(psutil.virtual_memory().total))
-
-
-def _now(stage: StageState | None) -> list[Figure]:
-    """Everything in three lines, where there is room for one pane only."""
-    latest = stage.latest if stage is not None else None
-    if stage is not None and stage.written is not None:
-        written = stage.written
-        speed = f"{count(written.tokens_per_second)} {tr('tok/s')}"
-        told = tr("{count} tokens", count=count(written.tokens))
-        return [Figure("", tr("{rows:,} conversations", rows=written.rows)), Figure("", f"{told}  {speed}")]
-    if latest is None:
-        return [Figure("", tr("waiting for the first step"))]
-    return [
-        Figure(
-            "",
-            tr(
-                "loss {loss}  lr {rate}  norm {norm}",
-                loss=figure(latest.loss),
-                rate=rate(latest.learning_rate),
-                norm=figure(latest.grad_norm, 2),
-            ),
-        ),
-        Figure("", f"{count(latest.tokens_per_second)} {tr('tok/s')}  MFU {_percent(latest.mfu)}"),
-        Figure("", f"{tr('program')} {_memory_words(latest.memory_bytes)}"),
-    ]
-
-
-def _throughput(stage: StageState | None, live: bool) -> list[Figure]:
-    latest = stage.latest if stage is not None else None
-    if stage is not None and stage.written is not None:
-        return _written(stage.written)
-    if stage is None or latest is None:
-        return [Figure("", tr("waiting for the first step"))]
-    per_step = stage.tokens_per_step / latest.tokens_per_second if latest.tokens_per_second else None
-    total = psutil.virtual_memory().total
-    return [
-        Figure(tr("tokens/s"), f"{latest.tokens_per_second:,.0f}", spark(stage.tokens_per_second.means()[-64:], 10)),
-        Figure("MFU", _percent(latest.mfu)),
-        Figure(tr("step"), f"{per_step * 1000:,.0f} ms" if per_step else "-"),
-        Figure(tr("seen"), tr("{count} tokens", count=count(latest.tokens))),
-        Figure(tr("program"), size(latest.memory_bytes), bar(latest.memory_bytes / total, 10), "secondary"),
-        *([Figure(tr("eta"), duration(latest.eta_seconds))] if live and not stage.done else []),
-    ]
-
-
-def _written(written: AnswersWritten) -> list[Figure]:
-    """What a generate stage has written so far."""
-    return [
-        Figure(tr("tokens/s"), f"{written.tokens_per_second:,.0f}"),
-        Figure(tr("prompts"), tr("{part} of {whole}", part=f"{written.prompts:,}", whole=f"{written.total:,}")),
-        Figure(tr("written"), f"{written.rows:,}", note=tr("{count} tokens", count=count(written.tokens))),
-        Figure(tr("empty"), f"{written.empty:,}"),
-        Figure(tr("cut off"), f"{written.cut:,}"),
-    ]
-
-
-def _beside_teacher(stage: StageState) -> list[Figure]:
-    """How near a student is to its teacher."""
-    if stage.teacher is None:
-        return []
-    kl, agreement = stage.measures.get("kl", stage.measures.get("val_kl")), stage.measures.get("val_agreement")
-    return [
-        Figure(tr("teacher"), count(stage.teacher.parameters), note=Path(stage.teacher.teacher).name),
-        Figure("KL", figure(kl)),
-        Figure(tr("agreement"), _percent(agreement)),
-    ]
-
-
-def _trained_by_lora(stage: StageState) -> list[Figure]:
-    if stage.trained_parameters >= stage.parameters:
-        return []
-    share = f"{stage.trained_parameters / stage.parameters:.1%}"
-    return [Figure(tr("trained"), _count(stage.trained_parameters), note=f"LoRA {share}")]
-
-
-def _model(state: RunState, stage: StageState | None) -> list[Figure]:
-    figures = [Figure(tr("device"), f"{state.device or '-'} {state.precision}")]
-    if stage is None:
-        return figures
-    stages = list(state.planned or state.stages)
-    number = stages.index(stage.name) + 1 if stage.name in stages else 0
-    place = tr("{part} of {whole}", part=number, whole=len(stages)) if number else ""
-    best = f"{figure(stage.best_val_loss)} @ {stage.best_val_step:,}" if stage.best_val_step is not None else "-"
-    return [
-        *figures,
-        Figure(tr("stage"), f"{stage.name} {place}".strip()),
-        Figure(tr("params"), _count(stage.parameters or None)),
-        *_trained_by_lora(stage),
-        *_beside_teacher(stage),
-        Figure(tr("vocabulary"), f"{stage.vocab_size:,}" if stage.vocab_size else "-"),
-        Figure(tr("best val"), best),
-        *(Figure(measure_name(name), score(name, value)) for name, value in stage.scores.items()),
-    ]

@@ -1,11 +1,19 @@
 """What a profile would take here: parameters, tokens, memory, disk and time, with the sums they come from."""
 
+from collections.abc import Iterator, Mapping
+
 from textual.content import Content
 
+from workbench.baselines import with_baselines
+from workbench.config import Profile, StageSettings
 from workbench.estimate import PROGRAM_BYTES, Estimate
 from workbench.language import mark, retell, tr
-from workbench.narration import count, duration, size
+from workbench.narration import count, duration, rate, size
+from workbench.schedule import Schedule
 from workbench.tui.widgets.figures import Figure, Figures
+from workbench.tui.widgets.spark import levels
+
+COURSE_CELLS = 16
 
 
 class EstimatePane(Figures):
@@ -16,14 +24,19 @@ class EstimatePane(Figures):
         self.line = Content("")
         self.show([Figure("", tr("looking…"))])
 
-    def show_estimate(self, estimate: Estimate | None) -> None:
-        """Show what it takes; None where the profile has problems."""
+    def show_estimate(self, estimate: Estimate | None, profile: Profile | None = None) -> None:
+        """Show what it takes; None where the profile has problems.
+
+        Args:
+            profile: as it would run; says how the learning rate goes.
+        """
         self.border_subtitle = ""
         if estimate is None:
             self.show([Figure("", tr("put the problems right first"))])
             self.line = Content(tr("no estimate: put the problems right first"))
             return
-        self.show([*_parts(estimate), *_needs(estimate), *_verdict(estimate)])
+        stages = {stage.name: stage for stage in with_baselines(profile).stage} if profile is not None else {}
+        self.show([*_parts(estimate), *_stages(estimate, stages), *_needs(estimate), *_verdict(estimate)])
         told = tr(
             "{parameters} params   {tokens} tok   ~{memory}   ~{time}",
             parameters=count(estimate.parameters.total),
@@ -57,7 +70,6 @@ def _needs(estimate: Estimate) -> list[Figure]:
     each_bytes = tr("{bytes:.3g} B each", bytes=weights / total)
     note = each_bytes if trained == total else tr("{count} trained", count=count(trained))
     return [
-        *(_stage(each.stage, each.steps, each.tokens) for each in estimate.stages),
         Figure(tr("memory"), f"~{size(estimate.memory_bytes)}", note=_of(estimate.memory_available_bytes)),
         Figure(f"  {tr('program')}", size(PROGRAM_BYTES)),
         Figure(f"  {tr('weights')}", size(weights), note=note),
@@ -66,6 +78,23 @@ def _needs(estimate: Estimate) -> list[Figure]:
         Figure(tr("disk"), f"~{size(estimate.disk_bytes)}", note=_of(estimate.disk_free_bytes)),
         Figure(tr("time"), f"~{_time(estimate)}", note=tr("rough")),
     ]
+
+
+def _stages(estimate: Estimate, settings: Mapping[str, StageSettings]) -> Iterator[Figure]:
+    """How long each stage is, and the course of its learning rate."""
+    for each in estimate.stages:
+        yield _stage(each.stage, each.steps, each.tokens)
+        stage = settings.get(each.stage)
+        if stage is not None and stage.kind != "generate" and each.steps:
+            yield Figure(f"  {tr('rate')}", _course(stage, each.steps), note=rate(stage.learning_rate))
+
+
+def _course(stage: StageSettings, steps: int) -> str:
+    """The learning rate from the first step to the last, as shares of its peak."""
+    ratio, decay = stage.min_learning_rate_ratio, stage.decay_fraction
+    course = Schedule(stage.schedule, stage.learning_rate, stage.warmup, steps, ratio, decay)
+    places = (round(cell * (steps - 1) / (COURSE_CELLS - 1)) for cell in range(COURSE_CELLS))
+    return levels([course.learning_rate(place) / stage.learning_rate for place in places], COURSE_CELLS)
 
 
 def _of(available: float) -> str:

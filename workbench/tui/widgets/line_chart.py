@@ -1,5 +1,6 @@
 """A pane with live curves: logarithmic axis, smoothing, zoom and pan."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from workbench.tui.widgets.plot import Colour, Curve, Plot, Renderer, draw_with_
 
 MIDDLE_COLOURS: dict[str, Colour] = {"primary": (58, 134, 200), "accent": (205, 120, 40)}
 MARK = "◆"
+CURSOR = "┃"
 SMALLEST_WINDOW = 8.0  # steps; below that there is nothing to see
 
 
@@ -53,6 +55,7 @@ class LineChart(Widget, can_focus=True):
     DEFAULT_CSS = "LineChart { min-height: 6; }"
     log_y: reactive[bool] = reactive(False)
     smoothing: reactive[float] = reactive(0.0)
+    cursor: reactive[float | None] = reactive[float | None](None)
     window: reactive[tuple[float, float] | None] = reactive[tuple[float, float] | None](None)
 
     def __init__(self, heading: str, *, renderer: Renderer = draw_with_plotext, id: str | None = None) -> None:  # noqa: A002
@@ -92,11 +95,25 @@ class LineChart(Widget, can_focus=True):
         width, height = self.content_size
         curves = [curve for shown in self.shown for curve in self._curves(shown)]
         curves += [Curve([[shown.mark]], self._colour(shown.colour), MARK) for shown in self.shown if shown.mark]
+        curves += [Curve([[(x, y)]], self._colour(shown.colour), CURSOR) for shown, x, y in self._read()]
         picture = self.renderer(Plot(curves, width, height, self._current_window(), self.log_y))
         return Text(style=Style(color=self._axis_colour())).append_text(picture)
 
     def speak_again(self) -> None:
         """Title and notes in another language."""
+        self._label()
+
+    def place_beside(self, step: int) -> float | None:
+        """The x of the point `step` points behind the cursor; of the newest, without a cursor. None without points."""
+        series = next((shown.series for shown in self.shown if shown.series and not shown.background), None)
+        if series is None:
+            return None
+        places = [bucket.last_x for bucket in series.buckets]
+        at = len(places) - 1 if self.cursor is None else bisect_left(places, self.cursor)
+        return places[max(0, min(len(places) - 1, at + step))]
+
+    def watch_cursor(self) -> None:
+        """Say what stands there."""
         self._label()
 
     def watch_log_y(self) -> None:
@@ -124,6 +141,16 @@ class LineChart(Widget, can_focus=True):
             return [Curve(shown.series.lines(), colour)]
         faint = Color(*colour).blend(Color(*self._colour("background")), 0.65).rgb
         return [Curve(shown.series.lines(), faint), Curve(shown.series.smoothed(self.smoothing), colour)]
+
+    def _read(self) -> list[tuple[Shown, float, float]]:
+        """What each curve has at the cursor: its last point there or before."""
+        found = []
+        for shown in self.shown if self.cursor is not None else ():
+            place = bisect_right(shown.series.buckets, self.cursor or 0.0, key=lambda bucket: bucket.last_x) - 1
+            if place >= 0:
+                bucket = shown.series.buckets[place]
+                found.append((shown, bucket.last_x, bucket.mean))
+        return found
 
     def _axis_colour(self) -> str | None:
         """Fainter than text; themes of the terminal's own colours leave the choice to the terminal."""
@@ -168,6 +195,10 @@ class LineChart(Widget, can_focus=True):
             f"[${shown.colour}]━[/] {shown.name} {shown.value}" if shown.name else shown.value for shown in self.shown
         )
         self.border_title = f"{tr(self.heading)}  {legend}".rstrip()
+        if self.cursor is not None:
+            told = "  ".join(f"{shown.name} {y:.4g}".strip() for shown, _, y in self._read())
+            self.border_subtitle = f"{tr('step {step:,}', step=round(self.cursor))}  {told}".replace("[", r"\[")
+            return
         nonfinite = sum(shown.series.nonfinite for shown in self.shown)
         notes = [
             tr("{count} not finite", count=nonfinite) if nonfinite else "",

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from workbench.training.schedule import Schedule
+from workbench.schedule import Schedule
 
 
 def test_the_warmup_rises_to_the_peak_and_never_above() -> None:

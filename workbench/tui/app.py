@@ -150,6 +150,10 @@ class WorkbenchApp(SpokenApp[int]):
         if subject is not None:
             self.current.receive(subject)
 
+    def delay_update(self, delay: float = 0.005) -> None:
+        """Draw another screen in one piece; Textual would wait for a twentieth of a second more."""
+        super().delay_update(delay)
+
     async def start_job(self, request: JobRequest) -> None:
         """Begin a job on its own thread and show it; a job already at work is told to the person instead."""
         try:

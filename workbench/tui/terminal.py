@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType, SimpleNamespace, TracebackType
 from typing import Any, Self, TextIO
 
 from textual.driver import Driver
@@ -125,11 +125,14 @@ def own_the_tty(log: Path) -> None:
 
 
 def let_alt_digits_be_keys() -> None:
-    """Take alt+1 for alt+1: Textual reads it as the character that a Mac's option key would type."""
+    """Take alt+1 for alt+1: Textual reads it as the character that a Mac's option key would type.
+
+    What stands in no table is taken for a key only when nothing has followed it for a tenth of a second.
+    """
     from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 
-    for sequence in ALT_DIGITS:
-        ANSI_SEQUENCES_KEYS.pop(sequence, None)  # type: ignore[attr-defined]
+    for digit, sequence in enumerate(ALT_DIGITS):
+        ANSI_SEQUENCES_KEYS[sequence] = (SimpleNamespace(value=f"alt+{digit}"),)  # type: ignore[index]
 
 
 def refuse_dumb_terminals() -> None:

@@ -190,6 +190,12 @@ async def play(app: StayingApp, request: JobRequest, acts: int, must_come_forwar
         async with app.run_test(size=(80, 24), message_hook=failures.hear) as pilot:
             typist = Typist(app, pilot)
             await app.start_job(request)
+            for _ in range(1200):  # a key may stop it before its first step
+                stage = app.bridge.active.state.stage if app.bridge.active is not None else None
+                steps = stage.step if stage is not None else 0
+                if steps or not must_come_forward:
+                    break
+                await pilot.pause(0.1)
             for number in range(acts):
                 where = f"seed {SEED}, act {number} of {acts}, on {app.current.MODE}: {' '.join(typist.story)}"
                 assert app.is_running and app._exception is None, f"{where}\n{app._exception!r}"

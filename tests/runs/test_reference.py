@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from workbench.baselines import with_baselines
 from workbench.bundled import curves_folder, profiles_folder
 from workbench.errors import RunError
 from workbench.language import catalogue
@@ -139,7 +138,7 @@ def test_the_words_are_in_every_catalogue() -> None:
 
 @pytest.mark.parametrize("path", sorted(curves_folder().glob("*.json")), ids=lambda path: path.stem)
 def test_what_comes_along_fits_the_profiles_of_today(tmp_path: Path, path: Path) -> None:
-    profile = with_baselines(read_profile(str(profiles_folder() / f"{path.stem}.toml")))
+    profile = read_profile(str(profiles_folder() / f"{path.stem}.toml"))
     run = create_run(tmp_path, path.stem, profile_text(profile))
     for stage in profile.stage:
         if stage.kind == "generate":  # it has no loss

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual._xterm_parser import XTermParser
 from textual.message import Message
 from textual.worker import Worker, WorkerState
@@ -31,6 +32,7 @@ from workbench.tui import app as app_module
 from workbench.tui.actions import ACTIONS
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest, RunnableJob
+from workbench.tui.terminal import let_alt_digits_be_keys
 
 ACTS = int(os.environ.get("WORKBENCH_FUZZ_ACTS", "120"))
 SEED = int(os.environ.get("WORKBENCH_FUZZ_SEED", "20261126"))
@@ -220,6 +222,14 @@ async def play(app: StayingApp, request: JobRequest, acts: int, must_come_forwar
     finally:
         logging.getLogger("workbench").removeHandler(failures)
     assert steps > 0 or not must_come_forward
+
+
+@pytest.fixture(autouse=True)
+def alt_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the program itself: an editor does not take them for characters."""
+    for sequence in (f"\x1b{digit}" for digit in range(10)):
+        monkeypatch.setitem(ANSI_SEQUENCES_KEYS, sequence, ANSI_SEQUENCES_KEYS.get(sequence, ()))
+    let_alt_digits_be_keys()
 
 
 @pytest.fixture(autouse=True)

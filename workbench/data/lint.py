@@ -1,7 +1,5 @@
 """What is suspicious in a data file, with file and line, before hours are spent on it."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Literal, Protocol
 
 from workbench.data.conversations import Conversation, to_conversation, to_text
 from workbench.data.preferences import Preference, to_preference
-from workbench.data.rows import BadRow, Row
+from workbench.data.rows import BadRow, Row, fingerprint
 from workbench.data.sources import read_lines, read_rows, resolve_format
 from workbench.tokenizer.chat_template import Message
 
@@ -122,8 +120,7 @@ def _content(row: Row, kind: str) -> Content:
 
 def _seen_before(row: Row, seen: dict[int, int]) -> int | None:
     """The line of the first row with this content, if there was one."""
-    content = json.dumps(row.value, sort_keys=True).encode("ascii")
-    number = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+    number = fingerprint(row)
     first = seen.get(number)
     if first is None and len(seen) < ROWS_COMPARED:
         seen[number] = row.line

@@ -1,5 +1,6 @@
 """What a data file is made of: rows that could be read, and rows that could not, each with its place."""
 
+import hashlib
 import json
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -32,6 +33,12 @@ class Row(NamedTuple):
     line: int
     value: Value
     end: Mark = START
+
+
+def fingerprint(row: Row) -> int:
+    """A number of 64 bits that rows with the same content share, and hardly ever others."""
+    content = json.dumps(row.value, sort_keys=True).encode("ascii")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 class BadRow(NamedTuple):

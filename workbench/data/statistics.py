@@ -4,8 +4,6 @@ Rows are counted one by one and forgotten; what stays is a number a row, so that
 counted.
 """
 
-import hashlib
-import json
 import unicodedata
 from array import array
 from collections import Counter
@@ -18,7 +16,7 @@ from typing import Protocol
 from workbench.data.conversations import Conversation, to_conversation, to_text
 from workbench.data.preferences import Preference, to_preference
 from workbench.data.purpose import Purpose
-from workbench.data.rows import BadRow, Row
+from workbench.data.rows import BadRow, Row, fingerprint
 from workbench.data.sources import read_lines, read_rows, resolve_format
 from workbench.tokenizer.chat_template import Message
 
@@ -173,8 +171,7 @@ class Tally:
     def _note_content(self, row: Row | BadRow) -> None:
         if len(self._seen) >= COMPARED_ROWS or isinstance(row, BadRow):
             return
-        content = json.dumps(row.value, sort_keys=True).encode("ascii")
-        number = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+        number = fingerprint(row)
         if number in self._seen:
             self._duplicates += 1
         else:

@@ -1,5 +1,7 @@
 """Jobs on threads of their own, and runs of other processes."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from workbench.runs.liveness import CommandFile, RunLock
 from workbench.runs.metrics import RecordWriter
 from workbench.runs.store import RunDirectory, RunState, create_run
 from workbench.tui.app import WorkbenchApp
-from workbench.tui.bridge import Bridge, JobRequest, RunnableJob
+from workbench.tui.bridge import LOWEST_PRIORITY, WORK_NICENESS, Bridge, JobRequest, RunnableJob
 from workbench.tui.follow import FollowedRun
 
 Beginning = Callable[..., list[Event]]
@@ -44,6 +46,21 @@ def test_a_job_is_made_and_run_on_its_own_thread(tmp_path: Path) -> None:
     drain_until(bridge, lambda: not run.state.live)
     assert threads[0] is threads[1] is not threading.main_thread()
     assert run.state.status == "done"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness by thread is Linux's")
+def test_the_screens_go_before_the_job(tmp_path: Path) -> None:
+    niceness: list[int] = []
+
+    class Job:
+        def run(self) -> None:
+            niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    bridge = Bridge(tmp_path, lambda *_: Job())
+    run = bridge.start(JobRequest(name="tiny"))
+    drain_until(bridge, lambda: not run.state.live)
+    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert niceness == [min(here + WORK_NICENESS, LOWEST_PRIORITY)]
 
 
 @pytest.mark.parametrize("error", [ProfileError("x.toml", ["bad"]), RuntimeError("boom"), MemoryError(), SystemExit(3)])

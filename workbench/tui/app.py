@@ -10,6 +10,7 @@ import sys
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, cast
 
 import tomli
@@ -58,9 +59,12 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 def load_screen(mode: str) -> WorkbenchScreen:
-    """The screen of a mode: class `TrainScreen` of `screens/train.py` for `train`; imported when first shown."""
-    module = importlib.import_module(f"workbench.tui.screens.{mode}")
-    return cast(WorkbenchScreen, getattr(module, f"{mode.capitalize()}Screen")())
+    """The screen of a mode: class `TrainScreen` of `screens/train.py` for `train`; imported when first needed."""
+    return cast(WorkbenchScreen, getattr(_screen_module(mode), f"{mode.capitalize()}Screen")())
+
+
+def _screen_module(mode: str) -> ModuleType:
+    return importlib.import_module(f"workbench.tui.screens.{mode}")
 
 
 class WorkbenchApp(SpokenApp[int]):
@@ -78,7 +82,7 @@ class WorkbenchApp(SpokenApp[int]):
     """
 
     TITLE = "llm-workbench"
-    CSS_PATH = "workbench.tcss"
+    CSS_PATH: ClassVar = ["workbench.tcss", *(f"screens/{mode}.tcss" for mode in MODES)]
     ENABLE_COMMAND_PALETTE = True
     COMMANDS = {ActionProvider}
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -123,9 +127,16 @@ class WorkbenchApp(SpokenApp[int]):
         self._loop_here = asyncio.get_running_loop()
         self._read_keymap(config_folder() / "config.toml")
         self.set_interval(DRAIN_SECONDS, self._tick)
-        self.call_after_refresh(freeze_garbage)
+        self.call_after_refresh(self._load_ahead)
         if self.tour.wanted:
             self.call_after_refresh(self.action_tour_begin)
+
+    @work(thread=True, group="loading")
+    def _load_ahead(self) -> None:
+        """Bring in the code of the other screens while a person looks at the first one."""
+        for mode in MODES:
+            _screen_module(mode)
+        freeze_garbage()
 
     def _choose_colours(self) -> None:
         """Before anything is drawn: when colours change later, every style sheet is read again."""
@@ -146,7 +157,10 @@ class WorkbenchApp(SpokenApp[int]):
         """Switch to a mode, and hand its screen a subject."""
         if len(self.screen_stack) > 1:
             return
+        opened_first = mode not in self._screen_stacks
         await self.switch_mode(mode)
+        if opened_first:
+            self.call_after_refresh(freeze_garbage)
         if subject is not None:
             self.current.receive(subject)
 

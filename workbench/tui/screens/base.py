@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual._context import NoActiveAppError
 from textual.app import ComposeResult, RenderResult
 from textual.containers import Container
 from textual.css.query import NoMatches
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 Subject = Path | str
 """What one screen hands another: a run directory, a data file, a profile by name."""
 
+PLACES = frozenset({"first-child", "last-child", "first-of-type", "last-of-type", "odd", "even"})
+"""Which child of the app a screen is: no sheet asks, and it changes with every screen that is opened first."""
+
+PAINTED_SECONDS = 0.05  # after which a screen that is shown again has been painted
+
 
 class TooSmall(Widget):
     """The one line that is left of a screen below 60 by 18."""
@@ -40,7 +46,7 @@ class WorkbenchScreen(Screen[None]):
     """A screen of the workbench.
 
     A subclass sets `MODE`, `SCOPE` and `ABOUT`, declares `BINDINGS = bindings(SCOPE)` and yields its panes from
-    `compose_panes`. It may override `show_numbers`, `show_charts`, `speak_again`, `receive`, `unsaved` and
+    `compose_panes`. It may override `show_numbers`, `show_charts`, `catch_up`, `speak_again`, `receive`, `unsaved` and
     `action_outward`.
     """
 
@@ -63,17 +69,22 @@ class WorkbenchScreen(Screen[None]):
         """The screen's own widgets."""
         return ()
 
-    _styled: tuple[object, ...] = ()
+    def __init__(self) -> None:
+        super().__init__()
+        self._styled: tuple[object, ...] = ()
+        with suppress(NoActiveAppError):
+            # It will be styled in the colours of now; else Textual would style every screen anew to be sure.
+            self._css_update_count = self.workbench._css_update_count
 
     def update_node_styles(self, animate: bool = True) -> None:
         """Style everything on the screen, unless that would change nothing.
 
         Textual does so whenever a screen is shown again, which takes as long as all the rest of that. What has another
-        class or another state by now was styled when it got it.
+        class or another state by now was styled when it got it; sheets that other screens brought meanwhile are theirs.
         """
         app = self.workbench
-        colours = (app.theme, app._css_update_count, len(app.stylesheet.source))
-        states = (app.size, app.classes, app.pseudo_classes, self.classes, self.pseudo_classes)
+        colours = (app.theme, app._css_update_count)
+        states = (app.size, app.classes, app.pseudo_classes, self.classes, self.pseudo_classes - PLACES)
         styled = (*colours, *states)
         if styled != self._styled:
             self._styled = styled
@@ -85,8 +96,12 @@ class WorkbenchScreen(Screen[None]):
         return cast("WorkbenchApp", self.app)
 
     def on_screen_resume(self) -> None:
-        """Catch up with what happened while another screen was shown."""
+        """Catch up with what happened while another screen was shown: figures at once, the rest once it is painted."""
         self.refresh_run()
+        self.set_timer(PAINTED_SECONDS, self.catch_up)
+
+    def catch_up(self) -> None:
+        """Draw the curves anew, and look at the disk again where a screen shows what lies there."""
         self.refresh_charts()
 
     def refresh_run(self) -> None:

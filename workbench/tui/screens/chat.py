@@ -37,7 +37,6 @@ class ChatScreen(TalkingScreen):
         "leaves the field for the conversation: arrows select a message and walk between its alternatives. X-ray shows "
         "what else each token could have been. Conversations are saved in the folder chats of your runs."
     )
-    CSS_PATH = "chat.tcss"
     BINDINGS = bindings("chat")
     AUTO_FOCUS = "#message"
 

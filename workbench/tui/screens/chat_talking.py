@@ -76,9 +76,9 @@ class TalkingScreen(WorkbenchScreen):
         ]
         self.set_interval(DRAW_SECONDS, self._draw_pieces)
 
-    def on_screen_resume(self) -> None:
+    def catch_up(self) -> None:
         """See what models there are now; begin with the latest."""
-        super().on_screen_resume()
+        super().catch_up()
         self._look_for_models()
 
     def receive(self, subject: Subject) -> None:

@@ -48,7 +48,6 @@ class CompareScreen(WorkbenchScreen):
         "Runs, stages and checkpoints side by side: their curves along steps, tokens or time, the settings that "
         "differ, the last figures, and what each said to the same prompts."
     )
-    CSS_PATH = "compare.tcss"
     BINDINGS = bindings("compare")
     AUTO_FOCUS = "#sides"
 
@@ -75,9 +74,9 @@ class CompareScreen(WorkbenchScreen):
         """Say how it works."""
         self.query_one(TextPane).show(tr(HINT))
 
-    def on_screen_resume(self) -> None:
+    def catch_up(self) -> None:
         """There may be new runs, and new steps."""
-        super().on_screen_resume()
+        super().catch_up()
         self._find_sides()
 
     def receive(self, subject: Subject) -> None:

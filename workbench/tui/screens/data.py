@@ -47,7 +47,6 @@ class DataScreen(WorkbenchScreen):
         "Look at data as the model will see it. The token view shows what is trained: underlined tokens carry loss, "
         "plain ones are context only, struck ones do not fit into a row; control tokens are slanted."
     )
-    CSS_PATH = "data.tcss"
     BINDINGS = bindings("data")
 
     def __init__(self) -> None:

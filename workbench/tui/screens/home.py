@@ -48,7 +48,6 @@ class HomeScreen(WorkbenchScreen):
         "The runs of this workspace. A run is one whole life: every stage of a profile, from text to a model that "
         "talks. Open one to watch and steer it, also when another process is at work on it."
     )
-    CSS_PATH = "home.tcss"
     BINDINGS = bindings("home")
 
     def compose_panes(self) -> ComposeResult:
@@ -81,9 +80,9 @@ class HomeScreen(WorkbenchScreen):
         self.set_interval(RELOAD_SECONDS, self.reload)
         self.set_interval(METER_SECONDS, self._read_meter)
 
-    def on_screen_resume(self) -> None:
+    def catch_up(self) -> None:
         """What other screens did shows at once."""
-        super().on_screen_resume()
+        super().catch_up()
         self.reload()
 
     # --- looking ----------------------------------------------------------------------------------------------------

@@ -45,7 +45,6 @@ class InspectScreen(WorkbenchScreen):
         "Look into a model that reads your text: its tokens and how they were merged, what it expects next, where it "
         "looks, what each layer would say, how large activations, gradients and weights are."
     )
-    CSS_PATH = "inspect.tcss"
     BINDINGS = bindings("inspect")
     AUTO_FOCUS = "#view"
 
@@ -64,9 +63,9 @@ class InspectScreen(WorkbenchScreen):
         yield text
         yield TextPane(mark("Tokens"), id="view")
 
-    def on_screen_resume(self) -> None:
+    def catch_up(self) -> None:
         """Begin with the latest model."""
-        super().on_screen_resume()
+        super().catch_up()
         if self.inspected is None and self._wanted is None:
             self._find_first()
 

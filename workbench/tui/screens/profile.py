@@ -45,7 +45,6 @@ class ProfileScreen(WorkbenchScreen):
         "One file holds a whole run: tokenizer, model, stages, evaluation. Form and TOML edit the same text, comments "
         "are kept, and every value is checked while you type. What comes with the workbench is saved as a copy."
     )
-    CSS_PATH = "profile.tcss"
     BINDINGS = bindings("profile")
 
     def __init__(self) -> None:

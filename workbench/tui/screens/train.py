@@ -44,7 +44,6 @@ class TrainScreen(WorkbenchScreen):
         "Watch a run and steer it. Every wish is carried out between two steps, and the screen says what the engine "
         "confirmed: `pausing…` is a wish, `paused` is a fact."
     )
-    CSS_PATH = "train.tcss"
     BINDINGS = bindings("train")
 
     def __init__(self) -> None:

@@ -1,6 +1,10 @@
 """The catalogues: complete, in use, with the same placeholders; and how a language is chosen."""
 
+import argparse
 import ast
+import errno
+import inspect
+import os
 import re
 from collections.abc import Iterator
 from itertools import product
@@ -21,6 +25,8 @@ SCHEMAS = ("Profile", "RunSettings", "TokenizerSettings", "ModelSettings", "Stag
 """The settings classes that the form of the Profile screen shows."""
 PUT_TOGETHER = (
     *("input should", "string should"),  # pydantic's
+    *("no such file in {text}", "{name} parameters"),
+    *("invalid int value", "invalid float value"),  # argparse's
     *("the text is not valid TOML", "was {old}", "found none", "known here are", "not UTF-8: byte", "install it with"),
     *("or it should be", "or go on for more steps", "or run again from there", "then go back to the last"),
     *("the preference loss is still", "validation rose from", "{module}, before its end", "{reason} at line"),
@@ -127,6 +133,8 @@ def literals_in(path: Path) -> Iterator[str]:
 def test_every_sentence_of_an_engine_is_still_said() -> None:
     said = "\n".join(text for path in SOURCES for text in literals_in(path))
     said += "\n".join(f"{entry.description}\n{entry.measured}" for entry in list_profiles())
+    said += re.sub(r"%(\(\w+\))?[rs]", "{}", inspect.getsource(argparse))
+    said += "\n".join(map(os.strerror, errno.errorcode))
     measured = set(language._read(language.TRANSLATIONS / "zh" / "engine_profiles.toml"))  # other figures may come
     ours = retold_ids("zh") - measured
     assert sorted(each for each in ours if not each.startswith(PUT_TOGETHER) and holes(each) not in said) == []

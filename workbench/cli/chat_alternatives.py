@@ -24,8 +24,8 @@ def show_other(session: "ChatSession", step: int, tell: Callable[[str], None]) -
     siblings = session.tree.siblings(number)
     place = siblings.index(number) + step
     if not 0 <= place < len(siblings):
-        where = "after" if step > 0 else "before"
-        raise UsageError("chat", f"no alternative {where} this one, of {len(siblings)}", "/retry makes another")
+        after, before = "no alternative after this one", "no alternative before this one"
+        raise UsageError("chat", f"{after if step > 0 else before}, of {len(siblings)}", "/retry makes another")
     session.walk(number, step)
     tell(f"answer {place + 1} of {len(siblings)}:\n{session.tree.nodes[siblings[place]].text}")
 

@@ -104,8 +104,8 @@ def parse_settings(text: str, current: dict[str, Any]) -> dict[str, Any]:
         try:
             changes[name] = kind(value)
         except ValueError:
-            wanted = "a number" if kind is float else "a whole number"
-            raise UsageError(f"/set {part}", f"{value!r} is not {wanted}") from None
+            problem = f"{value!r} is not a number" if kind is float else f"{value!r} is not a whole number"
+            raise UsageError(f"/set {part}", problem) from None
     return changes
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cli.arguments import parse_arguments
+from workbench.cli.parser import language_on
 from workbench.cli.terminal import forgive_encoding, open_missing_streams, printable
 from workbench.errors import DeviceError, WorkbenchError
 from workbench.language import choose_language, retell, tr, use_language
@@ -31,8 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line; returns the exit code, errors told on stderr."""
     open_missing_streams()
     forgive_encoding()
+    wish = language_on(sys.argv[1:] if argv is None else argv)  # known before the parser is made, which speaks it
+    use_language(choose_language(wish, os.environ, preference("language")))
     arguments = parse_arguments(argv)
-    use_language(choose_language(arguments.lang, os.environ, preference("language")))
     keep_log(log_path())
     try:
         exit_code = _load(arguments.command)(arguments)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from workbench.cells import wrap
 from workbench.language import retell, tr
 from workbench.narration import NOW_SECONDS, ago, figure, size
 from workbench.runs.metrics import read_metrics
@@ -10,7 +11,6 @@ from workbench.runs.store import RunDirectory, RunSummary
 from workbench.tui.widgets.figures import Figure
 from workbench.tui.widgets.spark import spark
 from workbench.tui.widgets.top_bar import STATUS_WORDS
-from workbench.tui.wrapping import wrap
 
 NARROWEST = 20  # cells in which words are still wrapped
 

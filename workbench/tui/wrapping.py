@@ -1,6 +1,4 @@
-"""Words in lines of so many cells: broken at spaces, and between Chinese characters, which stand without spaces."""
-
-from collections.abc import Iterator
+"""Sentences on a screen, in lines of as many cells as there are."""
 
 from rich.cells import cell_len
 from textual.app import RenderResult
@@ -8,47 +6,7 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
-NO_START = "，。；：！？、）》」』”’…%)]},.;:!?"
-"""What must not begin a line."""
-NO_END = "（《「『“‘([{"
-"""What must not end one."""
-_CHINESE_FROM = "\u2e80"
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` cells; its own line breaks stay, spaces where a line breaks go."""
-    return [line for part in text.splitlines() for line in _wrap_line(part, max(2, width))]
-
-
-def _wrap_line(text: str, width: int) -> Iterator[str]:
-    line = ""
-    for piece in _pieces(text):
-        if cell_len(line) + cell_len(piece.rstrip()) <= width:
-            line += piece
-            continue
-        if line:
-            yield line.rstrip()
-        line = piece.lstrip()
-        while cell_len(line.rstrip()) > width:  # a word longer than a line
-            cut = next(at for at in range(len(line), 0, -1) if cell_len(line[:at]) <= width)
-            yield line[:cut]
-            line = line[cut:]
-    yield line.rstrip()
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """What is not broken: words with the spaces behind them, and Chinese characters with their punctuation."""
-    piece = ""
-    for place, character in enumerate(text):
-        piece += character
-        after = text[place + 1 : place + 2]
-        if not after:
-            break
-        breakable = character == " " or character >= _CHINESE_FROM or after >= _CHINESE_FROM
-        if breakable and after != " " and after not in NO_START and character not in NO_END:
-            yield piece
-            piece = ""
-    yield piece
+from workbench.cells import wrap
 
 
 class Prose(Widget):

@@ -5,8 +5,8 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
+from workbench.cells import wrap
 from workbench.learn.explanation import Explanation, sections
-from workbench.tui.wrapping import wrap
 
 _INDENT = 2
 

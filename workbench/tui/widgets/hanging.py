@@ -2,7 +2,7 @@
 
 from textual.content import Content
 
-from workbench.tui.wrapping import wrap
+from workbench.cells import wrap
 
 BOX_CELLS = 9  # of a box: borders, padding, scroll bar
 

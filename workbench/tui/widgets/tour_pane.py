@@ -8,8 +8,8 @@ from textual.events import Click
 from textual.geometry import Size
 from textual.widget import Widget
 
+from workbench.cells import wrap
 from workbench.language import tr
-from workbench.tui.wrapping import wrap
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp

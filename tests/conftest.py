@@ -3,6 +3,7 @@
 import os
 import sys
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -15,3 +16,8 @@ os.environ["LLM_WORKBENCH_LANG"] = "en"  # whatever the machine's locale: tests 
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a change of the screens that is meant be taken over."""
+    parser.addoption("--renew", action="store_true", help="keep the pictures of the screens as they are now")

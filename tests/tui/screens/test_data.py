@@ -1,6 +1,7 @@
 """The Data screen over real files."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from workbench.profile import find_profile, read_profile
 from workbench.runs.store import create_run
 from workbench.tokenizer.bpe import train_tokenizer
 from workbench.tui.app import WorkbenchApp
+from workbench.tui.data_file import DataFile
 from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.screens.data import DataScreen
@@ -338,6 +340,26 @@ def test_lengths_of_the_first_rows_only_say_so() -> None:
     assert str(pane.border_subtitle) == "first 3 rows, 33.3% longer than 2"
     pane.show_lengths([1, 2, 3], None)
     assert str(pane.border_subtitle) == "3 rows"
+
+
+async def test_lengths_are_those_of_all_rows_once_the_end_was_seen(
+    workbench: MakeApp, wait_until: Wait, rows_file: Path, run_with_tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surveyed = threading.Event()
+    scan = DataFile.scan
+
+    def late(file: DataFile, should_stop: Callable[[], bool]) -> None:
+        surveyed.wait(60)
+        scan(file, should_stop)
+
+    monkeypatch.setattr(DataFile, "scan", late)
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await app.action_go("data", rows_file)
+        pane = app.screen.query_one(LengthPane)
+        await wait_until(pilot, lambda: str(pane.border_subtitle).startswith("first 300 rows"))
+        surveyed.set()
+        await wait_until(pilot, lambda: str(pane.border_subtitle).startswith("300 rows"))
 
 
 async def test_both_answers_of_a_pair_are_shown_with_what_is_trained_of_each(

@@ -200,6 +200,8 @@ class DataScreen(WorkbenchScreen):
         if self.query_one(RowsPane).has_class("-broken"):
             self.query_one(LengthPane).show_lengths((), None)
             self.query_one(RowDetail).show(tr("Row"), Content(""))
+        elif self.survey is not None and self.file is not None and self.file.complete:
+            self._show_lengths()  # it may have been surveyed before its end was seen
         self._show_statistics()
 
     # --- tokenizers -------------------------------------------------------------------------------------------------

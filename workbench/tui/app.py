@@ -10,7 +10,6 @@ import sys
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, cast
 
 import tomli
@@ -51,7 +50,9 @@ from workbench.tui.tour import TOUR_PROFILE, TourGuide
 
 logger = logging.getLogger(__name__)
 
+SCREENS = "workbench.tui.screens."
 DRAIN_SECONDS = 0.25
+TICKS_BY_CHART = 4  # a picture of curves takes as long to draw as all the figures
 TICKS_BY_LOOK = 20  # a screen is drawn this often even while nothing is heard, to say that nothing is
 STOP_DEADLINE_SECONDS = 60.0
 HUNG_UP = 129  # 128 and the number of SIGHUP
@@ -60,11 +61,7 @@ TERMINATED = 128 + signal.SIGTERM
 
 def load_screen(mode: str) -> WorkbenchScreen:
     """The screen of a mode: class `TrainScreen` of `screens/train.py` for `train`; imported when first needed."""
-    return cast(WorkbenchScreen, getattr(_screen_module(mode), f"{mode.capitalize()}Screen")())
-
-
-def _screen_module(mode: str) -> ModuleType:
-    return importlib.import_module(f"workbench.tui.screens.{mode}")
+    return cast(WorkbenchScreen, getattr(importlib.import_module(SCREENS + mode), f"{mode.capitalize()}Screen")())
 
 
 class WorkbenchApp(SpokenApp[int]):
@@ -135,7 +132,7 @@ class WorkbenchApp(SpokenApp[int]):
     def _load_ahead(self) -> None:
         """Bring in the code of the other screens while a person looks at the first one."""
         for mode in MODES:
-            _screen_module(mode)
+            importlib.import_module(SCREENS + mode)
         freeze_garbage()
 
     def _choose_colours(self) -> None:
@@ -196,7 +193,7 @@ class WorkbenchApp(SpokenApp[int]):
     # --- the timer --------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        """Take in what the engines announced; numbers are drawn now, curves on every second tick."""
+        """Take in what the engines announced; numbers are drawn now, curves once a second."""
         if not self.screen_stack:
             return  # the first screen is not there yet, or the last one is gone already
         self._ticks += 1
@@ -206,7 +203,7 @@ class WorkbenchApp(SpokenApp[int]):
             self.current.refresh_run()
         if changed:
             self._tell_end()
-        if self._charts_due and self._ticks % 2 == 0:
+        if self._charts_due and self._ticks % TICKS_BY_CHART == 0:
             self._charts_due = False
             self.current.refresh_charts()
         if not self.bridge.busy:

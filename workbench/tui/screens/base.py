@@ -121,7 +121,7 @@ class WorkbenchScreen(Screen[None]):
         """Draw the figures of the run; called up to four times a second while something changes."""
 
     def show_charts(self) -> None:
-        """Draw the curves of the run; called up to twice a second while something changes."""
+        """Draw the curves of the run; called up to once a second while something changes."""
 
     def speak_again(self) -> None:
         """The language was changed: draw all words that are not drawn by themselves; fixed ones are said already."""

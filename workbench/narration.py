@@ -7,7 +7,7 @@ from typing import Literal
 
 from workbench import events
 from workbench.cells import padded
-from workbench.language import mark, retell, tr
+from workbench.language import language, mark, retell, tr
 
 Tone = Literal["plain", "good", "warning", "error", "quiet"]
 
@@ -144,6 +144,11 @@ def preference_words(measures: dict[str, float], prefix: str = "") -> str:
 def measure_name(measure: str) -> str:
     """A measure for people: `val_loss` is `val loss`."""
     return tr(MEASURES.get(measure, measure.replace("_", " ")))
+
+
+def measure_label(measure: str) -> str:
+    """A measure in a table of the command line: by its key in English, as in the files; by its name elsewhere."""
+    return measure if language() == "en" else measure_name(measure)
 
 
 def teacher_words(measures: dict[str, float], prefix: str = "") -> str:
@@ -379,7 +384,7 @@ def _(event: events.WeightsAdapted) -> Line:
 
 @narrate.register
 def _(event: events.Scored) -> Line:
-    scores = "  ".join(f"{name} {score(name, value)}" for name, value in event.scores.items())
+    scores = "  ".join(f"{measure_label(name)} {score(name, value)}" for name, value in event.scores.items())
     return Line(event.at, mark("score"), _said(event.stage, scores), "good")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from workbench.cli.terminal import table
 from workbench.errors import UsageError
 from workbench.estimate import count_parameters, expected_vocab_size
+from workbench.language import retell, tr
 from workbench.machine import machine_name
 from workbench.profile import parse_profile, read_profile
 
@@ -34,7 +35,8 @@ def train(arguments: argparse.Namespace) -> int:
     contenders: list[Contender] = ["auto", "fp32", "bf16"]
     if arguments.transformers:
         contenders.append("transformers")
-    print(f"{len(contenders)} contenders, {arguments.rounds} rounds of {arguments.steps} steps each", file=sys.stderr)
+    told = {"count": len(contenders), "rounds": arguments.rounds, "steps": arguments.steps}
+    print(tr("{count} contenders, {rounds} rounds of {steps} steps each", **told), file=sys.stderr)
     try:
         speeds = list(compare_training(profile, contenders, arguments.rounds, arguments.steps))
     except ImportError as error:
@@ -43,7 +45,7 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"machine": machine_name(), "speeds": [asdict(speed) for speed in speeds]}, indent=1))
     else:
-        print(f"{machine_name()}; {_described(profile)}\n\n{_rows(speeds)}")
+        print(f"{retell(machine_name())}; {_described(profile)}\n\n{_rows(speeds)}")
     return 0
 
 
@@ -64,25 +66,25 @@ def ui(arguments: argparse.Namespace) -> int:
         figures = [{**asdict(figure), "met": figure.met} for figure in measured]
         print(json.dumps({"machine": machine_name(), "figures": figures}, indent=1))
     else:
-        print(f"{machine_name()}\n\n{_figure_rows(measured)}")
+        print(f"{retell(machine_name())}\n\n{_figure_rows(measured)}")
     return 0
 
 
 def _figure_words(figure: "Measured") -> str:
-    return f"{figure.part}: {figure.name} {figure.value:.3g} {figure.unit}".rstrip()
+    return f"{figure.part}: {retell(figure.name)} {figure.value:.3g} {figure.unit}".rstrip()
 
 
 def _figure_rows(figures: "list[Measured]") -> str:
-    verdicts = {True: "met", False: "not met", None: ""}
-    rows = [("", "MEASURED", "", "TARGET", "", "HOW")]
+    verdicts = {True: tr("met"), False: tr("not met"), None: ""}
+    rows = [("", tr("MEASURED"), "", tr("TARGET"), "", tr("HOW"))]
     rows += [
         (
-            figure.name,
+            retell(figure.name),
             f"{figure.value:.2f}" if figure.value % 1 else f"{figure.value:.0f}",
             figure.unit,
             "" if figure.target is None else f"{figure.target:g}",
             verdicts[figure.met],
-            figure.note,
+            retell(figure.note),
         )
         for figure in figures
     ]
@@ -93,13 +95,14 @@ def _described(profile: "Profile") -> str:
     vocab_size = expected_vocab_size(profile.tokenizer)
     parameters = count_parameters(profile.model, vocab_size).total
     stage = profile.stage[0]
-    return f"{parameters:,} parameters, {stage.batch_size} rows of {stage.sequence_length} tokens a step"
+    told = {"parameters": parameters, "rows": stage.batch_size, "tokens": stage.sequence_length}
+    return tr("{parameters:,} parameters, {rows} rows of {tokens} tokens a step", **told)
 
 
 def _rows(speeds: "list[Speed]") -> str:
     """A table whose ratios are to the entry in fp32."""
     plain = next(speed.tokens_per_second for speed in speeds if speed.name == "fp32")
-    rows = [("", "PRECISION", "THREADS", "TOKENS/S", "RANGE", "RATIO")]
+    rows = [("", tr("PRECISION"), tr("THREADS"), tr("TOKENS/S"), tr("RANGE"), tr("RATIO"))]
     rows += [
         (
             speed.name,

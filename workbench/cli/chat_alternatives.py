@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.cli.terminal import clipped, table
 from workbench.errors import UsageError
+from workbench.language import tr
 
 if TYPE_CHECKING:
     from workbench.inference.chat import ChatSession
@@ -27,7 +28,8 @@ def show_other(session: "ChatSession", step: int, tell: Callable[[str], None]) -
         after, before = "no alternative after this one", "no alternative before this one"
         raise UsageError("chat", f"{after if step > 0 else before}, of {len(siblings)}", "/retry makes another")
     session.walk(number, step)
-    tell(f"answer {place + 1} of {len(siblings)}:\n{session.tree.nodes[siblings[place]].text}")
+    which = tr("answer {number} of {count}:", number=place + 1, count=len(siblings))
+    tell(f"{which}\n{session.tree.nodes[siblings[place]].text}")
 
 
 def x_ray_table(session: "ChatSession") -> str:
@@ -37,13 +39,14 @@ def x_ray_table(session: "ChatSession") -> str:
         UsageError: there is no answer.
     """
     label = session.tokenizer.token_label
-    rows = [["#", "token", "chance", "drawn", "rank", "bits", *map(str, range(1, SHOWN + 1))]]
+    names = (tr("token"), tr("chance"), tr("drawn"), tr("rank"), tr("bits"))
+    rows = [["#", *names, *map(str, range(1, SHOWN + 1))]]
     for number, place in enumerate(_places(session), 1):
         chosen = place.chosen
         rows.append(
             [
                 f"{number}",
-                "(cut here)" if place.token_id is None else clipped(label(place.token_id), 12),
+                tr("(cut here)") if place.token_id is None else clipped(label(place.token_id), 12),
                 "" if chosen is None else f"{chosen.probability:.1%}",
                 "" if chosen is None else f"{chosen.drawn:.1%}",
                 f"{place.rank:,}" if place.rank else "",
@@ -52,10 +55,8 @@ def x_ray_table(session: "ChatSession") -> str:
                 *[""] * (SHOWN - len(place.alternatives)),
             ]
         )
-    head = (
-        "chance: by the model itself; drawn: after temperature, top-p and the rest\nbits: how unsure it was (entropy)"
-    )
-    return f"{table(rows, right=(0, 2, 3, 4, 5))}\n{head}"
+    legend = tr("chance: by the model itself; drawn: after temperature, top-p and the rest")
+    return f"{table(rows, right=(0, 2, 3, 4, 5))}\n{legend}\n{tr('bits: how unsure it was (entropy)')}"
 
 
 def branch(session: "ChatSession", text: str) -> Iterator[str]:

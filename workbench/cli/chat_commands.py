@@ -7,27 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.chat_alternatives import branch, export, show_other, x_ray_table
 from workbench.errors import UsageError
+from workbench.language import mark, tr
 from workbench.runs.store import suggest
 
 if TYPE_CHECKING:
     from workbench.inference.chat import ChatSession
 
-HELP = "/help lists the commands, Ctrl+C stops an answer, Ctrl+D leaves"
+HELP = mark("/help lists the commands, Ctrl+C stops an answer, Ctrl+D leaves")
 COMMANDS = {
-    "/retry": "answer the last message again, differently",
-    "/edit": "change the last message and have it answered; /edit TEXT replaces it",
-    "/next": "show the next alternative of the last answer; /previous the one before",
-    "/previous": "show the alternative of the last answer before this one",
-    "/xray": "each token of the last answer: how likely it was, and what else could have stood there",
-    "/branch": "/branch 5 2 cuts the last answer at token 5, puts its alternative 2 there and goes on from it",
-    "/system": "/system TEXT sets the system prompt, /system alone shows it, /system - removes it",
-    "/set": "/set temperature=0.5 top_k=40 changes how answers are chosen; /set alone shows it",
-    "/reset": "begin a new conversation",
-    "/save": "/save FILE writes the conversation as JSON",
-    "/load": "/load FILE goes on with a saved conversation",
-    "/export": "/export FILE.md writes the conversation as Markdown",
-    "/help": "this list",
-    "/quit": "leave",
+    "/retry": mark("answer the last message again, differently"),
+    "/edit": mark("change the last message and have it answered; /edit TEXT replaces it"),
+    "/next": mark("show the next alternative of the last answer; /previous the one before"),
+    "/previous": mark("show the alternative of the last answer before this one"),
+    "/xray": mark("each token of the last answer: how likely it was, and what else could have stood there"),
+    "/branch": mark("/branch 5 2 cuts the last answer at token 5, puts its alternative 2 there and goes on from it"),
+    "/system": mark("/system TEXT sets the system prompt, /system alone shows it, /system - removes it"),
+    "/set": mark("/set temperature=0.5 top_k=40 changes how answers are chosen; /set alone shows it"),
+    "/reset": mark("begin a new conversation"),
+    "/save": mark("/save FILE writes the conversation as JSON"),
+    "/load": mark("/load FILE goes on with a saved conversation"),
+    "/export": mark("/export FILE.md writes the conversation as Markdown"),
+    "/help": mark("this list"),
+    "/quit": mark("leave"),
 }
 Tell = Callable[[str], None]
 
@@ -66,18 +67,18 @@ def carry_out(line: str, session: "ChatSession", tell: Tell, read_line: Callable
             _set(session, rest, tell)
         case "/reset":
             session.reset()
-            tell("a new conversation")
+            tell(tr("a new conversation"))
         case "/save":
             session.save(_file(command, rest))
-            tell(f"saved to {rest}")
+            tell(tr("saved to {path}", path=rest))
         case "/load":
             session.load(_file(command, rest))
-            tell(f"{len(session.messages)} messages of {rest}")
+            tell(tr("{count} messages of {path}", count=len(session.messages), path=rest))
         case "/export":
             export(session, _file(command, rest))
-            tell(f"written to {rest}")
+            tell(tr("written to {path}", path=rest))
         case "/help":
-            tell("\n".join(f"{name:<9} {text}" for name, text in COMMANDS.items()))
+            tell("\n".join(f"{name:<9} {tr(text)}" for name, text in COMMANDS.items()))
         case "/quit" | "/exit":
             raise Leave
         case _:
@@ -122,7 +123,7 @@ def _edit(session: "ChatSession", text: str, read_line: Callable[[str], str]) ->
 def _system(session: "ChatSession", text: str, tell: Tell) -> None:
     if text:
         session.system_prompt = "" if text == "-" else text
-    tell(f"system prompt: {session.system_prompt or 'none'}")
+    tell(tr("system prompt: {text}", text=session.system_prompt or tr("none")))
 
 
 def _set(session: "ChatSession", text: str, tell: Tell) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from workbench.cli.chat_commands import HELP, Leave, carry_out
 from workbench.cli.terminal import coloured, printable
 from workbench.errors import UsageError, WorkbenchError
+from workbench.language import retell, tr
 
 if TYPE_CHECKING:
     from workbench.inference.chat import ChatSession
@@ -18,9 +19,6 @@ try:
     import readline
 except ImportError:  # Windows: the console edits lines itself
     readline = None  # type: ignore[assignment]
-
-_PROMPT = "you> "
-_INTERRUPT_HINT = "(Ctrl+C again, Ctrl+D or /quit leaves)"
 
 
 def answer_lines(session: "ChatSession", lines: Iterable[str]) -> int:
@@ -38,7 +36,7 @@ def answer_lines(session: "ChatSession", lines: Iterable[str]) -> int:
                 print(printable(piece), end="", flush=True)
             print(flush=True)
         except UsageError as error:
-            _note(f"line {number}: {error}", "error")
+            _note(f"{tr('line {line:,}', line=number)}: {retell(str(error))}", "error")
             exit_code = error.exit_code
     return exit_code
 
@@ -81,7 +79,7 @@ class Conversation:
             self.over = True
         elif not typed:
             self._interrupted = True
-            _note(_INTERRUPT_HINT)
+            _note(tr("(Ctrl+C again, Ctrl+D or /quit leaves)"))
 
     def _obey(self, line: str) -> None:
         """Send a message, or carry out a command; errors are told and the conversation goes on."""
@@ -95,7 +93,7 @@ class Conversation:
         except Leave:
             self.over = True
         except WorkbenchError as error:
-            _note(str(error), "error")
+            _note(retell(str(error)), "error")
 
     def _stream(self, pieces: Iterator[str]) -> bool:
         """Print an answer as it comes; True when Ctrl+C stopped it."""
@@ -112,14 +110,14 @@ class Conversation:
         stats = self._session.last_stats
         if stats is None:
             return
-        parts = [f"{stats.tokens} tokens, {stats.tokens_per_second:.0f} tok/s"]
+        parts = [tr("{count} tokens, {speed:.0f} tok/s", count=stats.tokens, speed=stats.tokens_per_second)]
         if stats.stopped_by == "length":
-            parts.append("cut at its longest; raise it with /set max_new_tokens=N")
+            parts.append(tr("cut at its longest; raise it with /set max_new_tokens=N"))
         elif stats.stopped_by == "stopped":
-            parts.append("stopped")
+            parts.append(tr("stopped"))
         if stats.dropped_turns or stats.dropped_tokens:
-            parts.append("the beginning of the conversation no longer fits and was left out")
-        _note("; ".join(parts))
+            parts.append(tr("the beginning of the conversation no longer fits and was left out"))
+        _note(tr("; ").join(parts))
 
 
 @contextlib.contextmanager
@@ -150,8 +148,8 @@ def _read_line(prefill: str = "") -> str:
         readline.set_startup_hook((lambda: readline.insert_text(prefill)) if prefill else None)
     try:
         if sys.stdout.isatty():
-            return input(_PROMPT)
-        sys.stderr.write(_PROMPT)  # stdout goes elsewhere and is for answers
+            return input(f"{tr('you')}> ")
+        sys.stderr.write(f"{tr('you')}> ")  # stdout goes elsewhere and is for answers
         sys.stderr.flush()
         return input()
     finally:
@@ -161,8 +159,9 @@ def _read_line(prefill: str = "") -> str:
 
 def _greeting(session: "ChatSession") -> str:
     if session.mode == "completion":
-        return f"this model goes on with what you write; it has not learned to answer. {HELP}"
-    return HELP
+        told = tr("this model goes on with what you write; it has not learned to answer.")
+        return f"{told} {tr(HELP)}"
+    return tr(HELP)
 
 
 def _note(text: str, tone: str = "quiet") -> None:

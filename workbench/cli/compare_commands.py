@@ -8,7 +8,8 @@ from pathlib import Path
 
 from workbench.cli.arguments import DEFAULT_WORKSPACE
 from workbench.cli.terminal import clipped, one_line, table
-from workbench.narration import count, duration, figure, run_figure
+from workbench.language import tr
+from workbench.narration import count, duration, figure, measure_label, run_figure
 from workbench.runs.compare import Axis, Comparison, compare, comparison_data, parse_side, value_at
 
 CURVE_LINES = 10
@@ -31,19 +32,20 @@ def _parts(comparison: Comparison, axis: Axis) -> Iterator[str]:
     labels = [one_line(side.label) for side in comparison.sides]
     if comparison.differences:
         rows = [(each.key, *(clipped(one_line(value), 40) for value in each.values)) for each in comparison.differences]
-        yield "settings that differ\n" + table([("", *labels), *rows])
+        yield tr("settings that differ") + "\n" + table([("", *labels), *rows])
     else:
-        yield "settings: no difference"
+        yield tr("settings: no difference")
     rows = []
     for measure, values in comparison.scores.items():
         best = comparison.best(measure)
         shown = [run_figure(measure, value) + (" *" if index == best else "  ") for index, value in enumerate(values)]
-        rows.append((measure, *shown))
-    yield "at the end of each (* is better)\n" + table([("", *labels), *rows], right=range(1, len(labels) + 1))
+        rows.append((measure_label(measure), *shown))
+    yield tr("at the end of each (* is better)") + "\n" + table([("", *labels), *rows], right=range(1, len(labels) + 1))
     for metric in ("val_loss", "loss"):
         lines = list(_curve_lines(comparison, metric, axis))
         if lines:
-            yield f"{metric} by {axis}\n" + table([(axis, *labels), *lines], right=range(len(labels) + 1))
+            named = tr("{metric} by {axis}", metric=measure_label(metric), axis=measure_label(axis))
+            yield f"{named}\n" + table([(measure_label(axis), *labels), *lines], right=range(len(labels) + 1))
             break
     for saying in comparison.sayings:
         room = max(_NARROWEST, columns - max(map(len, labels)) - 12)

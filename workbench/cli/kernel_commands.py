@@ -7,11 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.terminal import table
+from workbench.language import mark, tr
 
 if TYPE_CHECKING:
     from workbench_kernels.benchmark import Timing
 
 _CONTENDERS = ("ours", "eager", "compiled", "liger")
+_HEADS = (mark("OURS"), mark("EAGER"), mark("COMPILED"), mark("LIGER"))
 
 
 def bench_kernels(arguments: argparse.Namespace) -> int:
@@ -28,14 +30,16 @@ def bench_kernels(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"device": torch.cuda.get_device_name(device), "timings": [asdict(each) for each in timings]}))
     else:
-        print(f"{torch.cuda.get_device_name(device)}; median microseconds with a cold L2 cache, bfloat16")
+        name = torch.cuda.get_device_name(device)
+        print(tr("{device}; median microseconds with a cold L2 cache, bfloat16", device=name))
         print(timing_table(timings))
     return 0
 
 
 def timing_table(timings: "list[Timing]") -> str:
     """Error, times of the contenders, what ours achieves."""
-    rows = [("OPERATION", "ERROR", *(name.upper() for name in _CONTENDERS), "ACHIEVED", "OF ROOFLINE")]
+    names = map(tr, _HEADS)
+    rows = [(tr("OPERATION"), tr("ERROR"), *names, tr("ACHIEVED"), tr("OF ROOFLINE"))]
     for each in timings:
         times = ("-" if (value := each.microseconds.get(name)) is None else f"{value:.1f}" for name in _CONTENDERS)
         ours = ("-", "-")
@@ -46,12 +50,13 @@ def timing_table(timings: "list[Timing]") -> str:
 
 
 def _print_static(rows: list[dict[str, Any]], as_json: bool) -> int:
-    print("no GPU here: nothing was timed; this is what compiling ahead of time says of the kernels", file=sys.stderr)
+    told = tr("no GPU here: nothing was timed; this is what compiling ahead of time says of the kernels")
+    print(told, file=sys.stderr)
     if as_json:
         print(json.dumps({"device": None, "static": rows}))
         return 0
-    heads = ("BOUND us", "MB", "GFLOP", "REGISTERS", "SHARED B", "SPILLED B", "128 BIT", "MATRIX UNITS")
-    lines = [("OPERATION", "ON", *heads)]
+    heads = (tr("BOUND us"), "MB", "GFLOP", tr("REGISTERS"), tr("SHARED B"), tr("SPILLED B"), tr("128 BIT"))
+    lines = [(tr("OPERATION"), tr("ON"), *heads, tr("MATRIX UNITS"))]
     for row in rows:
         least = (f"{row['bound_microseconds']:.1f}", f"{row['megabytes']:.1f}")
         flops = f"{row['gflop']:.1f}" if row["gflop"] else "-"

@@ -10,6 +10,7 @@ from workbench.cli.arguments import DEFAULT_WORKSPACE
 from workbench.cli.stop_signals import unwinding
 from workbench.cli.terminal import printable
 from workbench.errors import RunError, UsageError, WorkbenchError
+from workbench.language import tr
 from workbench.locations import models_folder
 from workbench.runs.store import RunDirectory, list_runs, open_run, suggest
 
@@ -26,7 +27,7 @@ def chat(arguments: argparse.Namespace) -> int:
 
     directory = find_model(arguments)
     if sys.stdin.isatty():
-        print(f"loading {directory} ...", file=sys.stderr)
+        print(tr("loading {model} ...", model=directory), file=sys.stderr)
         return converse(_open_newest(arguments, directory), str(directory))
     return answer_lines(_open_newest(arguments, directory), sys.stdin)
 
@@ -51,14 +52,14 @@ def import_model(arguments: argparse.Namespace) -> int:
     from workbench.interop import huggingface
 
     def tell_licence(licence: str) -> None:
-        print(f"licence: {printable(licence)}", file=sys.stderr)
+        print(tr("licence: {licence}", licence=printable(licence)), file=sys.stderr)
 
     out = Path(arguments.out) if arguments.out else None
     with unwinding():
         base = Path(arguments.base).expanduser() if arguments.base else None
         path = huggingface.import_model(arguments.source, out, base=base, on_licence=tell_licence)
     print(path)
-    print(f"talk to it: llm-workbench chat {path}", file=sys.stderr)
+    print(tr("talk to it: llm-workbench chat {path}", path=path), file=sys.stderr)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.cli.terminal import table
 from workbench.errors import DeviceError
+from workbench.language import retell, tr
 from workbench.narration import count, duration, size
 from workbench.profile import EVALUATED_FILES, list_profiles, profile_schema, read_profile
 
@@ -29,8 +30,8 @@ def profiles(arguments: argparse.Namespace) -> int:
         ]
         print(json.dumps(values, indent=1, ensure_ascii=False))
     else:
-        rows = [(each.name, each.measured or "-", each.description) for each in entries]
-        print(table([("NAME", "MEASURED", "WHAT IT MAKES"), *rows]))
+        rows = [(each.name, retell(each.measured) or "-", retell(each.description)) for each in entries]
+        print(table([(tr("NAME"), tr("MEASURED"), tr("WHAT IT MAKES")), *rows]))
     return 0
 
 
@@ -77,7 +78,7 @@ def check(arguments: argparse.Namespace) -> int:
         error = DeviceError(arguments.profile_name, "does not fit here:\n  - " + "\n  - ".join(estimate.problems))
         if not arguments.json:
             raise error
-        print(f"llm-workbench: {error}", file=sys.stderr)  # stdout holds the problems: it is one object
+        print(f"llm-workbench: {retell(str(error))}", file=sys.stderr)  # stdout holds the problems: it is one object
         return error.exit_code
     return 0
 
@@ -90,24 +91,29 @@ def schema(arguments: argparse.Namespace) -> int:
 
 def describe(estimate: "Estimate") -> str:
     """What a profile takes, as two tables."""
-    rows = [("STAGE", "STEPS", "TOKENS", "MEMORY", "DISK", "TIME")]
+    rows = [(tr("STAGE"), tr("STEPS"), tr("TOKENS"), tr("MEMORY"), tr("DISK"), tr("TIME"))]
     for stage in estimate.stages:
         steps = "-" if stage.steps is None else f"{stage.steps:,}"
         tokens = "-" if stage.tokens is None else count(stage.tokens)
         time = "-" if stage.seconds is None else f"~ {duration(stage.seconds)}"
         rows.append((stage.stage, steps, tokens, size(stage.memory_bytes), size(stage.disk_bytes), time))
+    room, free = size(estimate.memory_available_bytes), size(estimate.disk_free_bytes)
     totals = [
-        ("parameters", _parameters(estimate)),
-        ("memory", f"{size(estimate.memory_bytes)} of {size(estimate.memory_available_bytes)} available"),
-        ("disk", f"{size(estimate.disk_bytes)} of {size(estimate.disk_free_bytes)} free"),
-        ("training time", f"about {duration(estimate.seconds)}" if estimate.seconds is not None else "-"),
+        (tr("parameters"), _parameters(estimate)),
+        (tr("memory"), tr("{part} of {whole} available", part=size(estimate.memory_bytes), whole=room)),
+        (
+            tr("disk"),
+            tr("{part} of {whole} free", part=size(estimate.disk_bytes), whole=free),
+        ),
+        (tr("training time"), "-" if estimate.seconds is None else tr("about {time}", time=duration(estimate.seconds))),
     ]
     return f"{table(rows, right=(1, 2, 3, 4, 5))}\n\n{table(totals)}"
 
 
 def describe_trial(trial: "Trial") -> str:
     """What a dry run measured, and what the whole takes by it."""
-    rows = [("MEASURED", "STEPS", "A STEP", "TOK/S", "VALIDATION", "ONCE", "MEMORY", "TIME")]
+    heads = (tr("MEASURED"), tr("STEPS"), tr("A STEP"), tr("TOK/S"), tr("VALIDATION"), tr("ONCE"))
+    rows = [(*heads, tr("MEMORY"), tr("TIME"))]
     for stage in trial.stages:
         rows.append(
             (
@@ -121,14 +127,15 @@ def describe_trial(trial: "Trial") -> str:
                 "-" if stage.seconds is None else duration(stage.seconds),
             )
         )
-    whole = "-" if trial.seconds is None else f"about {duration(trial.seconds)}"
+    whole = "-" if trial.seconds is None else tr("about {time}", time=duration(trial.seconds))
+    computed = tr("on {device} in {precision}", device=trial.device, precision=trial.precision)
+    if trial.threads:
+        computed += tr(", threads {count}", count=trial.threads)
+    prepared = duration(trial.prepare_seconds)
     totals = [
-        (
-            "computed",
-            f"on {trial.device} in {trial.precision}" + (f", threads {trial.threads}" if trial.threads else ""),
-        ),
-        ("memory", size(trial.memory_bytes)),
-        ("time", f"{whole}, of which {duration(trial.prepare_seconds)} to prepare data and tokenizer"),
+        (tr("computed"), computed),
+        (tr("memory"), size(trial.memory_bytes)),
+        (tr("time"), tr("{whole}, of which {time} to prepare data and tokenizer", whole=whole, time=prepared)),
     ]
     return f"{table(rows, right=(1, 2, 3, 4, 5, 6, 7))}\n\n{table(totals)}"
 
@@ -140,16 +147,17 @@ def _measured(profile: "Profile", estimate: "Estimate") -> "Trial | None":
 
     def tell(event: "Event") -> None:
         if isinstance(event, StageStarted):
-            print(f"dry run: a few steps of {event.stage}", file=sys.stderr)
+            print(tr("dry run: a few steps of {stage}", stage=event.stage), file=sys.stderr)
 
-    print("dry run: tokenizer and data", file=sys.stderr)
+    print(tr("dry run: tokenizer and data"), file=sys.stderr)
     return dry_run(profile, {stage.stage: stage.steps for stage in estimate.stages}, tell)
 
 
 def _parameters(estimate: "Estimate") -> str:
     parts = estimate.parameters
-    active = f", of which a token visits {parts.active:,}" if parts.inactive else ""
-    return f"{parts.total:,}{active}"
+    if not parts.inactive:
+        return f"{parts.total:,}"
+    return tr("{total:,}, of which a token visits {active:,}", total=parts.total, active=parts.active)
 
 
 def _names_others(profile: "Profile") -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from workbench.cli.arguments import DEFAULT_WORKSPACE
 from workbench.cli.terminal import printable, table
 from workbench.errors import RunError, UsageError
+from workbench.language import tr
 from workbench.narration import ago, count, figure
 from workbench.runs.liveness import CommandFile, is_alive
 from workbench.runs.reference import keep_reference
@@ -23,10 +24,10 @@ def runs(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([_as_json(run) for run in found], indent=1, ensure_ascii=False))
     elif found:
-        heading = ("NAME", "STATE", "STAGE", "STEP", "VAL LOSS", "TOK/S", "WHEN")
-        print(table([heading, *map(_row, found)], right=(3, 4, 5, 6)))
+        print(table([_heading(), *map(_row, found)], right=(3, 4, 5, 6)))
     else:
-        print(f"no runs in {workspace}; begin one with: llm-workbench --profile quickstart", file=sys.stderr)
+        told = tr("no runs in {folder}; begin one with: llm-workbench --profile quickstart", folder=workspace)
+        print(told, file=sys.stderr)
     return 0
 
 
@@ -40,7 +41,7 @@ def report(arguments: argparse.Namespace) -> int:
         print(path.with_suffix(".json").read_text(encoding="utf-8"), end="")
     else:
         print(printable(path.read_text(encoding="utf-8")), end="")
-    print(f"written to {path}", file=sys.stderr)
+    print(tr("written to {path}", path=path), file=sys.stderr)
     return 0
 
 
@@ -63,14 +64,20 @@ def control(arguments: argparse.Namespace) -> int:
     if not is_alive(run.path):
         raise RunError(run.name, "is not running", f"go on with it: llm-workbench resume {run.name}")
     CommandFile(run.path).append(command, arguments.value)
-    print(f"asked {run.name} for {arguments.wish}; it looks at the next step", file=sys.stderr)
+    told = tr("asked {run} for {wish}; it looks at the next step", run=run.name, wish=arguments.wish)
+    print(told, file=sys.stderr)
     return 0
+
+
+def _heading() -> tuple[str, ...]:
+    names = (tr("NAME"), tr("STATE"), tr("STAGE"), tr("STEP"), tr("VAL LOSS"))
+    return (*names, tr("TOK/S"), tr("WHEN"))
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
     return (
         run.name,
-        run.label,
+        tr(run.label),
         run.stage or "-",
         f"{run.step:,}/{run.steps:,}" if run.steps else "-",
         figure(run.val_loss),

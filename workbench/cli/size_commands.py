@@ -8,11 +8,14 @@ from workbench.cli.terminal import table
 from workbench.config import TokenizerSettings
 from workbench.errors import UsageError
 from workbench.estimate import TRAINING_BYTES, count_parameters, train_flops_per_token
+from workbench.language import mark, retell, tr
 from workbench.model_settings import EXPERT_FAMILIES, MOST_EXPERTS, ModelSettings
 from workbench.narration import count, size
 from workbench.presets import PRESETS
 from workbench.size_search import Candidate, sizes_for, toml_table
 
+_SHAPES = (mark("deep"), mark("balanced"), mark("wide"))
+"""The keys of SHAPES."""
 _CONTEXT = 512  # tokens, for FLOPs: attention's share grows with the context
 
 
@@ -34,11 +37,13 @@ def sizes(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([_as_values(candidate, vocab_size) for candidate in found], indent=1))
         return 0
-    head = ("SHAPE", "WIDTH", "LAYERS", "HEADS", "INNER", "TOTAL", "ACTIVE", "VOCABULARY", "TO TRAIN", "FLOPS A TOKEN")
+    sizes_of = (tr("SHAPE"), tr("WIDTH"), tr("LAYERS"), tr("HEADS"), tr("INNER"))
+    head = (*sizes_of, tr("TOTAL"), tr("ACTIVE"), tr("VOCABULARY"), tr("TO TRAIN"), tr("FLOPS A TOKEN"))
     rows = [_row(candidate, vocab_size) for candidate in found]
     print(table([head, *rows], right=tuple(range(1, len(head)))))
     closest = min(found, key=lambda candidate: abs(candidate.parameters.total - arguments.parameters))
-    print(f"\nThe closest, {closest.shape}, as a profile has it:\n\n{toml_table(closest)}")
+    told = tr("The closest, {shape}, as a profile has it:", shape=tr(closest.shape))
+    print(f"\n{told}\n\n{toml_table(closest)}")
     return 0
 
 
@@ -62,14 +67,15 @@ def presets(arguments: argparse.Namespace) -> int:
         ]
         print(json.dumps(values, indent=1))
         return 0
-    rows = [("NAME", "FAMILY", "VOCABULARY", "PARAMETERS", "ACTIVE", "FIGURES FROM")]
+    head = (tr("NAME"), tr("FAMILY"), tr("VOCABULARY"), tr("PARAMETERS"), tr("ACTIVE"), tr("FIGURES FROM"))
+    rows = [head]
     for name, (preset, settings) in found.items():
         figures = (f"{preset.vocab_size:,}", f"{counted[name].total:,}", count(counted[name].active))
         rows.append((name, settings.family, *figures, preset.source))
     print(table(rows, right=(2, 3, 4)))
     for name, (preset, _) in found.items():
         if preset.note:
-            print(f"\n{name}: {preset.note}")
+            print(f"\n{name}: {retell(preset.note)}")
     return 0
 
 
@@ -79,7 +85,7 @@ def _row(candidate: Candidate, vocab_size: int) -> tuple[str, ...]:
     if settings.num_experts:
         inner = settings.moe_intermediate_size or 0
     return (
-        candidate.shape,
+        tr(candidate.shape),
         f"{settings.hidden_size:,}",
         f"{settings.num_hidden_layers}",
         f"{settings.num_attention_heads}/{settings.num_key_value_heads}",

@@ -11,6 +11,7 @@ import psutil
 
 from workbench.cli.screen import Screen
 from workbench.control import Control
+from workbench.language import tr
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -68,14 +69,14 @@ class StopSignals:
         self._interrupts += 1
         if self._interrupts > 1:
             self._stop_at_once()
-        self._ask_to_stop(INTERRUPTED, "stopping after this step, which is saved; Ctrl+C again stops at once")
+        self._ask_to_stop(INTERRUPTED, tr("stopping after this step, which is saved; Ctrl+C again stops at once"))
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        self._ask_to_stop(TERMINATED, "stopping after this step, which is saved")
+        self._ask_to_stop(TERMINATED, tr("stopping after this step, which is saved"))
 
     def _hang_up(self, number: int, frame: FrameType | None) -> None:
         self._screen.lose_terminal()
-        self._screen.line("the terminal is gone; the run goes on, and this is its log")
+        self._screen.line(tr("the terminal is gone; the run goes on, and this is its log"))
 
     def _ask_to_stop(self, exit_code: int, message: str) -> None:
         self.exit_code = self.exit_code or exit_code
@@ -84,7 +85,7 @@ class StopSignals:
 
     def _stop_at_once(self) -> None:
         self._screen.end_live()
-        self._screen.line("stopped at once; the last checkpoint stands", "warning")
+        self._screen.line(tr("stopped at once; the last checkpoint stands"), "warning")
         for child in psutil.Process().children(recursive=True):  # a tokenizer in training would go on alone
             with contextlib.suppress(psutil.Error):
                 child.kill()

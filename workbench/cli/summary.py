@@ -9,7 +9,7 @@ from workbench.cli.terminal import printable, table
 from workbench.errors import RunError
 from workbench.events import AnswersWritten, Event, RunFinished, RunStarted, SampleMade, StageFinished
 from workbench.language import tr
-from workbench.narration import count, duration, score
+from workbench.narration import count, duration, measure_label, score
 from workbench.runs.store import RunDirectory
 
 
@@ -53,7 +53,8 @@ class Summary:
         names = [*stage.before, *(name for name in stage.after if name not in stage.before)]
         rows = [("", tr("before"), tr("after"))] if names else []
         before, after = stage.before, stage.after
-        rows += [(f"  {name}", score(name, before.get(name)), score(name, after.get(name))) for name in names]
+        for name in names:
+            rows.append((f"  {measure_label(name)}", score(name, before.get(name)), score(name, after.get(name))))
         samples = [
             f"  {printable(each.prompt)} → {_indented(each.text)}" for each in self._samples.get(stage.stage, [])
         ]
@@ -90,7 +91,7 @@ def _written(stage: AnswersWritten) -> str:
 
 
 def _end(finished: RunFinished, directory: Path, workspace: Path) -> str:
-    rows = [(name, score(name, value)) for name, value in finished.scores.items()]
+    rows = [(measure_label(name), score(name, value)) for name, value in finished.scores.items()]
     rows += [(tr("time"), duration(finished.seconds)), (tr("report"), finished.report)]
     with contextlib.suppress(RunError):  # a run that only writes has no model of its own
         rows.append((tr("model"), str(RunDirectory(directory).model_directory())))

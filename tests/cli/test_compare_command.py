@@ -51,3 +51,24 @@ def test_programs_get_whole_curves(runs: Path, capsys: Any) -> None:
 def test_a_run_that_is_not_there_is_told(runs: Path, capsys: Any) -> None:
     code, out, err = run(capsys, "compare", "one", "tow", "--workspace", str(runs))
     assert (code, out) == (2, "") and "did you mean two" in err
+
+
+def test_sides_are_asked_the_same(runs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "workbench.evaluation.side_by_side.ask",
+        lambda side, asking: iter([f"{side.label} on ", f"{asking.prompt} {asking.seed}\x1b[2J"]),
+    )
+    command = ("compare", "one", "two", "--workspace", str(runs), "--prompt", "Hi", "--seed", "5")
+    code, out, _ = run(capsys, *command)
+    assert code == 0
+    assert "one on Hi 5\\x1b[2J" in out and "two on Hi 5" in out
+    code, out, _ = run(capsys, *command, "--json")
+    (asked,) = json.loads(out)["asked"]
+    assert (asked["prompt"], asked["seeds"]) == ("Hi", [5, 5])
+    assert asked["texts"][1] == "two on Hi 5\x1b[2J"
+
+
+def test_a_side_without_a_model_cannot_be_asked(runs: Path, capsys: Any) -> None:
+    code, _, error = run(capsys, "compare", "one", "two", "--workspace", str(runs), "--prompt", "Hi")
+    assert code == 2
+    assert "one: no model of it is kept" in error

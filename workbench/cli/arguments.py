@@ -120,6 +120,9 @@ def _add_run_commands(commands: Any) -> None:
     compare.add_argument(
         "--by", choices=("step", "tokens", "seconds"), default="step", help=tr("what curves run along")
     )
+    text = tr("say this to all of them, with the same random numbers; may be given several times")
+    compare.add_argument("--prompt", action="append", default=[], metavar="TEXT", help=text)
+    compare.add_argument("--seed", type=int, default=0, metavar="N", help=tr("of those random numbers"))
     compare.add_argument("--json", action="store_true", help=tr("as one JSON object, with the whole curves"))
 
     text = tr("keep the curves of good runs as what is normal for their profile")

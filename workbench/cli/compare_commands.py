@@ -4,13 +4,14 @@ import argparse
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from workbench.cli.arguments import DEFAULT_WORKSPACE
 from workbench.cli.terminal import clipped, one_line, table
 from workbench.language import tr
 from workbench.narration import count, duration, figure, measure_label, run_figure
-from workbench.runs.compare import Axis, Comparison, compare, comparison_data, parse_side, value_at
+from workbench.runs.compare import Axis, Comparison, Saying, compare, comparison_data, parse_side, value_at
 
 CURVE_LINES = 10
 _NARROWEST = 24  # columns of a side's answers
@@ -20,15 +21,25 @@ def compare_sides(arguments: argparse.Namespace) -> int:
     """`compare SIDE SIDE ...`: what differs, and what came of it."""
     workspace = Path(arguments.workspace or DEFAULT_WORKSPACE)
     comparison = compare([parse_side(workspace, text) for text in arguments.sides])
+    asked = [_ask(comparison, prompt, arguments.seed) for prompt in arguments.prompt]
     if arguments.json:
-        print(json.dumps(comparison_data(comparison, arguments.by), indent=1, ensure_ascii=False))
+        data = {**comparison_data(comparison, arguments.by), "asked": [asdict(each) for each in asked]}
+        print(json.dumps(data, indent=1, ensure_ascii=False))
     else:
-        print("\n\n".join(_parts(comparison, arguments.by)))
+        print("\n\n".join([*_parts(comparison, arguments.by), *_sayings(comparison, asked)]))
     return 0
 
 
+def _ask(comparison: Comparison, prompt: str, seed: int) -> Saying:
+    """Say `prompt` to all sides with the same random numbers; where a side keeps no model, that is an error."""
+    from workbench.evaluation.side_by_side import Asking, ask
+
+    texts = tuple("".join(ask(side, Asking(prompt, seed))) for side in comparison.sides)
+    count = len(texts)
+    return Saying(prompt, texts, (None,) * count, (seed,) * count)
+
+
 def _parts(comparison: Comparison, axis: Axis) -> Iterator[str]:
-    columns = shutil.get_terminal_size().columns
     labels = [one_line(side.label) for side in comparison.sides]
     if comparison.differences:
         rows = [(each.key, *(clipped(one_line(value), 40) for value in each.values)) for each in comparison.differences]
@@ -47,7 +58,14 @@ def _parts(comparison: Comparison, axis: Axis) -> Iterator[str]:
             named = tr("{metric} by {axis}", metric=measure_label(metric), axis=measure_label(axis))
             yield f"{named}\n" + table([(measure_label(axis), *labels), *lines], right=range(len(labels) + 1))
             break
-    for saying in comparison.sayings:
+    yield from _sayings(comparison, comparison.sayings)
+
+
+def _sayings(comparison: Comparison, sayings: Sequence[Saying]) -> Iterator[str]:
+    """Each prompt, and below it a line for each side."""
+    columns = shutil.get_terminal_size().columns
+    labels = [one_line(side.label) for side in comparison.sides]
+    for saying in sayings:
         room = max(_NARROWEST, columns - max(map(len, labels)) - 12)
         answers = [
             (f"  {label}", "" if step is None else f"@{step:,}", clipped(one_line("-" if text is None else text), room))

@@ -288,6 +288,7 @@ _COMPARE = (
     Action("compare.metric", "m", "metric", "Metric", "Draw the next metric."),
     Action("compare.axis", "x", "axis", "Axis", "Curves along steps, tokens or time."),
     Action("compare.page", "n", "page", "Page", "Scores, settings that differ, or answers."),
+    Action("compare.ask", "s", "ask", "Say", "Say the same to all sides, with the same random numbers."),
     Action("compare.log_axis", "l", "log_axis", "Log axis", "Logarithmic axis, or linear.", footer=False),
     Action("compare.smoothing", "v", "smoothing", "Smooth", "Smooth curves: none, some, much.", footer=False),
     Action("compare.zoom_in", "plus,equals_sign", "zoom(0.5)", "Zoom in", "Show half as much.", footer=False),

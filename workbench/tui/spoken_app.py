@@ -1,5 +1,6 @@
 """What Textual itself would say in English, said in the language in use."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -8,10 +9,12 @@ from rich.text import Text
 from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette
+from textual.filter import LineFilter
 from textual.theme import ThemeProvider
 from textual.widgets.option_list import Option
 
 from workbench.language import tr
+from workbench.tui.signs import Harmless
 
 Code = TypeVar("Code")
 
@@ -40,7 +43,16 @@ class SpokenPalette(CommandPalette):
 
 
 class SpokenApp(App[Code]):
-    """An app whose palette, choice of colours and hint about leaving come from the catalogue."""
+    """An app whose palette, choice of colours and hint about leaving come from the catalogue.
+
+    Nothing that it shows can steer the terminal.
+    """
+
+    _harmless = Harmless()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """What every line passes on its way to the terminal."""
+        return [*super().get_line_filters(), self._harmless]
 
     def action_command_palette(self) -> None:
         """Show the palette."""

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.modals.ask import AskModal
+from workbench.tui.screens.compare import _cell as as_cell
 from workbench.tui.widgets.line_chart import LineChart
 
 MakeApp = Callable[..., WorkbenchApp]
@@ -93,3 +95,84 @@ async def test_without_runs_it_says_how_it_works(workbench: MakeApp, screen_text
         await pilot.press("space", "m", "x", "n", "y", "l", "v", "plus", "left", "0")
         await pilot.pause()
         assert app.is_running
+
+
+async def test_all_sides_are_asked_the_same_with_the_same_seed(
+    workspace: Path,
+    workbench: MakeApp,
+    screen_text: ReadScreen,
+    wait_until: Wait,
+    model_files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("one", "two"):
+        (workspace / name / "pretrain" / "model").symlink_to(model_files)
+    copied: list[str] = []
+    app = workbench()
+    monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("7")
+        screen: Any = app.current
+        await wait_until(pilot, lambda: screen.comparison is not None)
+        await pilot.press("s")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
+        assert app.screen.query_one(Input).value == "Once [/INST]"
+        await pilot.press("ctrl+u", *"Hi [b]", "enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal) and app.screen.query_one(Input).value == "7")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: bool(screen.asked) and not screen.asked[0].waiting)
+        await wait_until(pilot, lambda: "seed 7" in screen_text(app))
+        (asked,) = screen.asked
+        assert (asked.prompt, asked.seed) == ("Hi [b]", 7)
+        one, other = (asked.texts[side] for side in screen.comparison.sides)
+        assert one == other and len(one) > 50, "the same model with the same random numbers"
+        text = screen_text(app)
+        assert "Hi [b]" in text and "seed 7" in text and "Answers" in text
+        await pilot.press("y")
+        await wait_until(pilot, lambda: bool(copied))
+        assert f"| Hi [b] | {as_cell(one)} | {as_cell(one)} |" in copied[0]
+        await pilot.press("s")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal) and app.screen.query_one(Input).value == "8")
+        await pilot.press("x", "enter")
+        told = "'8x' is not a whole number"
+        await wait_until(pilot, lambda: any(told in each.message for each in app._notifications))
+
+
+async def test_a_side_without_a_model_says_so_where_its_answer_would_stand(
+    workspace: Path, workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, model_files: Path
+) -> None:
+    (workspace / "one" / "pretrain" / "model").symlink_to(model_files)
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("7")
+        screen: Any = app.current
+        await wait_until(pilot, lambda: screen.comparison is not None)
+        await pilot.press("s")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal) and app.screen.query_one(Input).value == "7")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: bool(screen.asked) and not screen.asked[0].waiting)
+        one, two = screen.comparison.sides
+        assert len(screen.asked[0].texts[one]) > 50
+        assert screen.asked[0].texts[two].startswith("two:pretrain: no model of it is kept")
+
+
+async def test_a_zoomed_part_is_told_in_the_unit_of_its_axis(
+    workspace: Path, workbench: MakeApp, wait_until: Wait
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("7")
+        screen: Any = app.current
+        await wait_until(pilot, lambda: screen.comparison is not None)
+        chart = screen.query_one(LineChart)
+        told = []
+        for _ in range(3):
+            await pilot.press("plus")
+            await pilot.pause()
+            told.append(str(chart.border_subtitle))
+            await pilot.press("x")
+        assert told == ["steps 50-100", "tokens 400 - 800", "seconds 25 s - 50 s"]

@@ -58,6 +58,31 @@ async def test_zooming_in_keeps_the_newest_step_in_view(chart_app: ChartApp) -> 
         assert chart_app.plots[-1].window == (600, 1100)
 
 
+async def test_zooming_again_and_panning_begin_where_the_window_has_moved_to(chart_app: ChartApp) -> None:
+    async with chart_app.run_test(size=(60, 20)):
+        chart = chart_app.chart
+        chart.zoom(0.5)
+        for step in range(1001, 2001):
+            chart_app.series.append(step, 2.0)
+        chart.show(chart.shown)
+        assert "1500-2000" in str(chart.border_subtitle)
+        chart.zoom(0.5)
+        assert chart.window == (1750, 2000)
+        for step in range(2001, 2501):
+            chart_app.series.append(step, 2.0)
+        chart.pan(-1.0)
+        assert chart.window == (2000, 2250)
+
+
+async def test_a_run_that_was_taken_back_behind_the_window_is_shown_whole(chart_app: ChartApp) -> None:
+    async with chart_app.run_test(size=(60, 20)) as pilot:
+        chart_app.chart.zoom(0.25)
+        chart_app.series.cut_back(300)
+        chart_app.chart.show(chart_app.chart.shown)
+        await pilot.pause()
+        assert chart_app.plots[-1].window is None
+
+
 async def test_a_window_on_the_past_stays_there(chart_app: ChartApp) -> None:
     async with chart_app.run_test(size=(60, 20)) as pilot:
         chart_app.chart.zoom(0.5)

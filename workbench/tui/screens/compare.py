@@ -1,8 +1,11 @@
 """The Compare screen: curves, settings, scores and answers of several runs, stages or checkpoints."""
 
 import logging
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import RenderableType
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -16,6 +19,7 @@ from workbench.narration import figure, measure_name, run_figure
 from workbench.runs.compare import Axis, Comparison, Side, compare, parse_side
 from workbench.runs.store import RunDirectory, list_runs
 from workbench.tui.actions import bindings
+from workbench.tui.asked_sides import Asked, proposals, seed_of
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.series import Series
@@ -35,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 AXES: tuple[Axis, ...] = ("step", "tokens", "seconds")
 SMOOTHINGS = (0.0, 0.6, 0.9)
+DRAW_SECONDS = 0.1  # between two looks at an answer that is being written
 PAGES = ("scores", "settings", "answers")
 PAGE_NAMES = {"scores": mark("Scores"), "settings": mark("What differs"), "answers": mark("Answers")}
 HINT = mark("Mark two sides with space: runs, stages of a run, or checkpoints (a adds one by name).")
@@ -46,7 +51,8 @@ class CompareScreen(WorkbenchScreen):
     MODE = SCOPE = "compare"
     ABOUT = mark(
         "Runs, stages and checkpoints side by side: their curves along steps, tokens or time, the settings that "
-        "differ, the last figures, and what each said to the same prompts."
+        "differ, the last figures, and what each said to the same prompts; s asks all of them what you like, with the "
+        "same random numbers."
     )
     BINDINGS = bindings("compare")
     AUTO_FOCUS = "#sides"
@@ -57,8 +63,9 @@ class CompareScreen(WorkbenchScreen):
         self.marked: list[Side] = []
         self.comparison: Comparison | None = None
         self.metric, self.along = "", AXES[0]
+        self.asked: list[Asked] = []  # the newest first
         self._page = PAGES[0]
-        self._asked: list[str] = []
+        self._handed: list[str] = []
 
     def compose_panes(self) -> ComposeResult:
         """Sides at the left, curves over a page of text at the right."""
@@ -81,7 +88,7 @@ class CompareScreen(WorkbenchScreen):
 
     def receive(self, subject: Subject) -> None:
         """Mark another screen's run; of several that come together, these alone."""
-        self._asked.append(str(subject))
+        self._handed.append(str(subject))
         self._find_sides()
 
     # --- sides ------------------------------------------------------------------------------------------------------
@@ -102,12 +109,12 @@ class CompareScreen(WorkbenchScreen):
         typed = [side for side in self.sides if side.step is not None]
         first, self.sides = not self.sides, [*typed, *found]
         self.marked = [side for side in self.marked if side in self.sides]
-        if len(self._asked) > 1:
+        if len(self._handed) > 1:
             self.marked = []
-        for asked in self._asked:
-            own = [side for side in found if str(side.directory) == asked and side not in self.marked]
+        for handed in self._handed:
+            own = [side for side in found if str(side.directory) == handed and side not in self.marked]
             self.marked += own[:1]
-        self._asked = []
+        self._handed = []
         if first and len(self.marked) < 2:
             self.marked = _first_pair(self.marked, found)
         self._draw_sides()
@@ -188,6 +195,7 @@ class CompareScreen(WorkbenchScreen):
 
     def _draw_curves(self) -> None:
         chart, comparison = self.query_one(LineChart), self.comparison
+        chart.along = self.along
         chart.heading = tr(
             "{metric} by {axis}", metric=measure_name(self.metric or "loss"), axis=measure_name(self.along)
         )
@@ -211,8 +219,11 @@ class CompareScreen(WorkbenchScreen):
         elif self._page == "scores":
             pane.show(score_table(comparison))
         else:
-            pane.show(difference_table(comparison) if self._page == "settings" else answer_table(comparison))
+            pane.show(difference_table(comparison) if self._page == "settings" else self._answers(comparison))
         pane.scroll_home(animate=False)
+
+    def _answers(self, comparison: Comparison) -> RenderableType:
+        return answer_table(comparison, [each.saying(comparison.sides) for each in self.asked])
 
     def speak_again(self) -> None:
         """Draw curves and page in the new language."""
@@ -220,11 +231,73 @@ class CompareScreen(WorkbenchScreen):
         self._draw_curves()
         self._draw_page()
 
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    @work(exclusive=True, group="asking")
+    async def action_ask(self) -> None:
+        """Say one thing to all sides, with the same random numbers."""
+        if self.comparison is None:
+            return
+        prompt, seed = proposals(self.asked, self.comparison.sayings)
+        detail = tr("A model that only learnt texts goes on with it; the others answer.")
+        said = await self.workbench.push_screen_wait(AskModal(tr("Say the same to all sides"), detail, prompt))
+        if said is None:
+            return
+        detail = tr("The same words and the same seed give the same answer again.")
+        answer = await self.workbench.push_screen_wait(AskModal(tr("Seed of the random numbers"), detail, str(seed)))
+        number = seed_of(answer) if answer is not None else None
+        if answer is not None and number is None:
+            self.notify(tr("{answer} is not a whole number.", answer=repr(answer)), severity="error", markup=False)
+        if number is not None and self.comparison is not None:
+            asked = Asked(said, number, waiting=list(self.comparison.sides))
+            self.asked.insert(0, asked)
+            self._page = "answers"
+            self._draw_page()
+            self._ask(asked)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="answers")
+    def _ask(self, asked: Asked) -> None:
+        """One side after the other, so that only one model is in memory."""
+        from workbench.evaluation.side_by_side import Asking, ask
+
+        worker = get_current_worker()
+        for side in list(asked.waiting):
+            text, drawn_at = "", 0.0
+            try:
+                if not worker.is_cancelled:
+                    for piece in ask(side, Asking(asked.prompt, asked.seed), lambda: worker.is_cancelled):
+                        text += piece
+                        if time.monotonic() - drawn_at > DRAW_SECONDS:
+                            drawn_at = time.monotonic()
+                            self.app.call_later(self._heard, asked, side, text, False)
+            except WorkbenchError as error:
+                text = retell(str(error))
+            except Exception as error:  # a damaged file must not take the workbench down
+                logger.exception("%s could not be asked", side.label)
+                text = f"{type(error).__name__}: {error}"
+            self.app.call_later(self._heard, asked, side, text, True)
+
+    def _heard(self, asked: Asked, side: Side, text: str, done: bool) -> None:
+        asked.texts[side] = text
+        if done and side in asked.waiting:
+            asked.waiting.remove(side)
+        if self._page == "answers" and self.comparison is not None and self.query_one_optional(TextPane) is not None:
+            self.query_one(TextPane).show(self._answers(self.comparison))
+        if done:
+            self.refresh_bindings()
+
+    async def action_outward(self) -> None:
+        """Let those who are answering stop; then go home."""
+        if any(asked.waiting for asked in self.asked):
+            self.workers.cancel_group(self, "answers")
+        else:
+            await super().action_outward()
+
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Most needs something compared."""
-        if action in ("metric", "axis", "page", "copy", "zoom", "pan", "log_axis", "smoothing"):
+        if action in ("metric", "axis", "page", "copy", "ask", "zoom", "pan", "log_axis", "smoothing"):
             return True if self.comparison is not None else None
         return True
 
@@ -274,19 +347,21 @@ class CompareScreen(WorkbenchScreen):
         self._find_sides()
 
     def action_copy(self) -> None:
-        """Copy scores and settings as Markdown."""
+        """Copy scores, settings and what was asked here as Markdown."""
         if self.comparison is not None:
-            self.app.copy_to_clipboard(as_markdown(self.comparison))
+            self.app.copy_to_clipboard(as_markdown(self.comparison, self.asked))
             self.notify(tr("Copied as Markdown"), timeout=2)
 
 
-def as_markdown(comparison: Comparison) -> str:
-    """Scores and differing settings as two Markdown tables."""
+def as_markdown(comparison: Comparison, asked: Sequence[Asked] = ()) -> str:
+    """Scores, differing settings and what was asked as Markdown tables."""
     head = ["", *(side.label for side in comparison.sides)]
     scores = [[name, *(run_figure(name, value) for value in values)] for name, values in comparison.scores.items()]
     settings = [[each.key, *each.values] for each in comparison.differences]
     rule = ["---"] * len(head)
-    tables = ([head, rule, *scores], [head, rule, *settings])
+    sayings = [each.saying(comparison.sides) for each in asked]
+    answers = [[each.prompt, *(text or "" for text in each.texts)] for each in sayings]
+    tables = [[head, rule, *rows] for rows in (scores, settings, *([answers] if answers else []))]
     return "\n\n".join("\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows) for rows in tables)
 
 

@@ -1,6 +1,6 @@
 """The panes of the Compare screen that show text: what differs, scores, and answers side by side."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -9,6 +9,7 @@ from rich.text import Text
 from workbench.language import tr
 from workbench.narration import measure_name, run_figure
 from workbench.runs.compare import Comparison, Saying
+from workbench.tui.widgets.conversation import printable
 
 COLOURS = ("primary", "accent", "success", "warning", "secondary", "error")
 SHAPES = ("●", "■", "▲", "◆", "○", "□")
@@ -38,17 +39,22 @@ def difference_table(comparison: Comparison) -> RenderableType:
     return table
 
 
-def answer_table(comparison: Comparison) -> RenderableType:
-    """Each prompt, and below it what every side said, side by side."""
-    if not comparison.sayings:
+def answer_table(comparison: Comparison, asked: Sequence[Saying] = ()) -> RenderableType:
+    """Each prompt, and below it what every side said, side by side.
+
+    Args:
+        asked: what was asked just now; stands before what the runs were asked as they learnt.
+    """
+    sayings = [*asked, *comparison.sayings]
+    if not sayings:
         return Text(tr("No side has answered a prompt yet."))
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     for _ in comparison.sides:
         table.add_column(ratio=1)
     table.add_row(*_heads(comparison))
-    for saying in comparison.sayings:
+    for saying in sayings:
         table.add_row()
-        prompt = saying.prompt if saying.prompt.strip() else repr(saying.prompt)
+        prompt = printable(saying.prompt) if saying.prompt.strip() else repr(saying.prompt)
         table.add_row(*(Text(prompt, "bold") for _ in comparison.sides))
         table.add_row(*_answers(saying))
     return table
@@ -59,7 +65,9 @@ def _answers(saying: Saying) -> Iterable[Text]:
         if text is None:
             yield Text(tr("not asked"), "dim")
         else:
-            yield Text.assemble(text, (f"  {tr('step {step:,}, seed {seed}', step=step, seed=seed)}", "dim"))
+            drawn = tr("seed {seed}", seed=seed)
+            place = drawn if step is None else tr("step {step:,}, seed {seed}", step=step, seed=seed)
+            yield Text.assemble(printable(text), (f"  {place}", "dim"))
 
 
 def _table(comparison: Comparison, corner: str) -> Table:

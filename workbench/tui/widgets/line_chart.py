@@ -12,6 +12,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from workbench.language import tr
+from workbench.narration import count, duration, measure_name
 from workbench.tui.series import Series
 from workbench.tui.widgets.plot import Colour, Curve, Plot, Renderer, draw_with_plotext
 
@@ -48,7 +49,7 @@ class LineChart(Widget, can_focus=True):
     """Curves over steps. It keeps no points of its own: `show` names the series, `refresh` draws them again.
 
     Args:
-        heading: what the curves measure, marked for `tr`.
+        heading: what the curves measure, marked for `tr`; `along` is what they run along: step, tokens or seconds.
         renderer: draws a `Plot`; any function with that signature can take its place.
     """
 
@@ -62,6 +63,7 @@ class LineChart(Widget, can_focus=True):
         super().__init__(id=id, classes="pane")
         self.heading, self.renderer = heading, renderer
         self.shown: Sequence[Shown] = ()
+        self.along = "step"
         self.border_title = tr(heading)
 
     def show(self, shown: Sequence[Shown]) -> None:
@@ -75,7 +77,7 @@ class LineChart(Widget, can_focus=True):
         extent = self._extent()
         if extent is None:
             return
-        low, high = self.window or extent
+        low, high = self._current_window() or extent
         width = max(SMALLEST_WINDOW, (high - low) * factor)
         if width >= extent[1] - extent[0]:
             self.window = None
@@ -85,9 +87,9 @@ class LineChart(Widget, can_focus=True):
 
     def pan(self, share: float) -> None:
         """Move a zoomed window by a share of its width."""
-        extent = self._extent()
-        if extent is not None and self.window is not None:
-            low, high = self.window
+        extent, window = self._extent(), self._current_window()
+        if extent is not None and window is not None:
+            low, high = window
             self._move_to(low + share * (high - low), high - low, extent)
 
     def render(self) -> RenderResult:
@@ -188,7 +190,7 @@ class LineChart(Widget, can_focus=True):
         low, high = self.window
         if self._follows and extent[1] > high:
             return low + extent[1] - high, extent[1]
-        return self.window
+        return self.window if low < extent[1] else None  # a run that was taken back has not come that far again
 
     def _label(self) -> None:
         legend = "  ".join(
@@ -209,4 +211,10 @@ class LineChart(Widget, can_focus=True):
         self.border_subtitle = "  ".join(note for note in notes if note)
 
     def _window_words(self) -> str:
-        return tr("steps {first:.0f}-{last:.0f}", first=self.window[0], last=self.window[1]) if self.window else ""
+        window = self._current_window()
+        if window is None:
+            return ""
+        if self.along == "step":
+            return tr("steps {first:.0f}-{last:.0f}", first=window[0], last=window[1])
+        first, last = (count(end) if self.along == "tokens" else duration(end) for end in window)
+        return f"{measure_name(self.along)} {first} - {last}"

@@ -8,6 +8,7 @@ from textual.widgets import Static
 from workbench.events import SampleMade
 from workbench.language import tr
 from workbench.tui.run_state import StageState
+from workbench.tui.widgets.conversation import printable
 
 
 class SamplePane(VerticalScroll):
@@ -76,4 +77,4 @@ class SamplePane(VerticalScroll):
     def _text(self, sample: SampleMade) -> Content:
         """The prompt in its own colour, then what the model said; a story goes on in the same line, a chat below."""
         gap = "\n\n" if self.stage is not None and self.stage.kind != "pretrain" else ""
-        return Content.assemble((sample.prompt, "$primary"), gap, sample.text)
+        return Content.assemble((printable(sample.prompt), "$primary"), gap, printable(sample.text))

@@ -8,16 +8,24 @@ import pytest
 from textual.widgets import Input, TextArea
 
 from workbench import language
-from workbench.events import Event, StepFinished
+from workbench.events import Event, StageStarted, StepFinished
 from workbench.learn.tour import filled, leave_at, left_at, tour_steps
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
+from workbench.tui.widgets.section_list import SectionList
 from workbench.tui.widgets.tour_pane import TourPane
+from workbench.tui.wrapping import wrap
 
 MakeApp = Callable[..., WorkbenchApp]
 ReadScreen = Callable[[WorkbenchApp], str]
 Wait = Callable[..., Any]
 LAST = len(tour_steps()) - 1
+
+FIGURES = {
+    **{"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 32_768, "guess": "10.40"},
+    **{"first_loss": "10.40", "loss": "3.21", "among": "1,234", "val_loss": "3.30", "learning_rate": "3.00e-4"},
+    **{"stage": "pretrain", "step": 12_000, "steps": 20_000, "eta": "1 h 04 m"},
+}
 
 PROFILE = """
 [run]
@@ -59,9 +67,12 @@ def test_the_steps_name_screens_and_speak_both_languages() -> None:
     screens = [step.screen for step in tour_steps()]
     assert {"home", "data", "profile", "train", "inspect", "chat"} == set(screens)
     for step in tour_steps():
-        assert any("\u4e00" <= letter <= "\u9fff" for letter in step.text.zh) and step.title.zh
-        assert not any("\u4e00" <= letter <= "\u9fff" for letter in step.title.en)
-        assert filled(step.text.en, {}) and filled(step.text.zh, {})
+        assert step.title.zh and not any("\u4e00" <= letter <= "\u9fff" for letter in step.title.en)
+        for words in filter(None, (step.text, step.waiting)):
+            assert any("\u4e00" <= letter <= "\u9fff" for letter in words.zh)
+            for text in (words.en, words.zh):
+                assert len(wrap(filled(text, FIGURES), 76)) <= 4, step.name  # on 80 columns, inside the frame
+                assert "…" not in filled(text, FIGURES), f"a figure of {step.name} that nobody gives"
 
 
 def test_the_place_is_remembered_and_a_damaged_memory_begins_anew(tmp_path: Path) -> None:
@@ -130,6 +141,50 @@ async def test_the_curve_is_explained_with_the_figures_of_now(
         assert "ln(2,048) = 7.62" in text and "began at 7.50" in text and "now at 2.00" in text
 
 
+async def test_a_step_waits_for_what_it_is_about_and_then_tells_of_it(
+    workbench: MakeApp,
+    wait_until: Wait,
+    run_beginning: Callable[..., list[Event]],
+    make_step: Callable[..., StepFinished],
+) -> None:
+    second = StageStarted(
+        **{"stage": "sft", "kind": "sft", "step": 0, "steps": 9, "parameters": 10, "trained_parameters": 10},
+        **{"vocab_size": 2048, "tokens_per_step": 64, "flops_per_token": 1.0, "micro_batch_size": 1},  # type: ignore[arg-type]
+    )
+    app = workbench(run_beginning())
+    at = {step.name: place for place, step in enumerate(tour_steps())}
+    leave_at(at["sizes"])
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t")
+        profile: Any = app.current
+        await wait_until(pilot, lambda: profile.MODE == "profile" and profile.draft is not None)
+        await wait_until(pilot, lambda: profile.section.title == "model")
+        assert profile.query_one(SectionList).has_focus
+        await pilot.press("f12")
+        await wait_until(pilot, lambda: "Press f5" in pane(app).text)
+        await pilot.press("f12")
+        await wait_until(pilot, lambda: "learns its tokens first" in pane(app).text)
+        await pilot.press("f12")
+        await wait_until(pilot, lambda: "will be drawn here" in pane(app).text)
+        await app.start_job(JobRequest(name="tiny"))
+        await wait_until(pilot, lambda: app.bridge.active.state.stage is not None)  # type: ignore[union-attr]
+        assert "will be drawn here" in pane(app).text
+        app.bridge.active.job.emitter.emit(make_step(1, loss=7.5))  # type: ignore[union-attr]
+        await wait_until(pilot, lambda: "began at 7.50" in pane(app).text)
+        while app.tour.place < at["finetuning"]:
+            before = app.tour.place
+            await pilot.press("f12")
+            await wait_until(pilot, lambda last=before: app.tour.place > last)
+        await wait_until(pilot, lambda: "First the pretraining has to end: step 1 of 100" in pane(app).text)
+        app.bridge.active.job.emitter.emit(second)  # type: ignore[union-attr]
+        await wait_until(pilot, lambda: "Now: sft" in pane(app).text)
+        while app.tour.place > at["start"]:
+            before = app.tour.place
+            await pilot.press("less_than_sign")
+            await wait_until(pilot, lambda last=before: app.tour.place < last)
+        await wait_until(pilot, lambda: "It has begun" in pane(app).text)
+
+
 async def test_the_tour_takes_no_key_from_the_screen_and_goes_on_where_it_was_left(
     workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait
 ) -> None:
@@ -191,6 +246,10 @@ async def test_a_real_run_from_text_to_talk(
         await go_to("start")
         profile: Any = app.current
         await wait_until(pilot, lambda: profile.draft is not None and profile.draft.name == "small")
+        await go_to("tokens")
+        await wait_until(pilot, lambda: "learns its tokens first" in pane(app).text)
+        await pilot.press("less_than_sign")
+        await wait_until(pilot, lambda: app.current.MODE == "profile")
         await pilot.press("f5")
         await wait_until(pilot, lambda: app.bridge.active is not None and app.bridge.active.finished)
         assert app.bridge.active is not None and app.bridge.active.error is None
@@ -198,6 +257,7 @@ async def test_a_real_run_from_text_to_talk(
         await go_to("tokens")
         data: Any = app.current
         await wait_until(pilot, lambda: data.tokenizer is not None and data.file is not None)
+        await wait_until(pilot, lambda: "The run has learnt" in pane(app).text)
         assert data.file.path.name == "text.jsonl"
         await go_to("curve")
         await wait_until(pilot, lambda: "…" not in pane(app).text and "ln(" in pane(app).text)

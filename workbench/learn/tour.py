@@ -26,12 +26,21 @@ class TourStep:
     Args:
         screen: the mode it is shown on.
         text: with placeholders for figures.
+        waits: what the step is about, where that may not be there yet: run, tokenizer, step (the first), second
+            (the second stage).
+        waiting: what is said until it is there.
     """
 
     name: str
     screen: str
     title: Words
     text: Words
+    waits: str = ""
+    waiting: Words | None = None
+
+    def told(self, there: bool) -> Words:
+        """What is said, by whether what it waits for is there."""
+        return self.text if there or self.waiting is None else self.waiting
 
 
 @cache
@@ -40,7 +49,10 @@ def tour_steps() -> tuple[TourStep, ...]:
     steps = []
     for each in tomli.loads(_FILE.read_text(encoding="utf-8"))["step"]:
         english, _, chinese = each["title"].partition(TITLE_JOINT)
-        steps.append(TourStep(each["name"], each["screen"], Words(english, chinese), Words(each["en"], each["zh"])))
+        title, text = Words(english, chinese), Words(each["en"], each["zh"])
+        waits = each.get("waits", "")
+        waiting = Words(each["en_waiting"], each["zh_waiting"]) if waits else None
+        steps.append(TourStep(each["name"], each["screen"], title, text, waits, waiting))
     return tuple(steps)
 
 

@@ -40,6 +40,7 @@ class TourGuide:
         self.open = False
         self.place = 0
         self.wanted = False
+        self._tokenizer_told: Path | None = None  # the run whose tokenizer the Data screen was sent to look for
 
     @property
     def step(self) -> TourStep:
@@ -75,8 +76,33 @@ class TourGuide:
                 pane.close()
                 return
             step, spoken = self.step, language()
-            text = filled(step.text.of(spoken), self._figures())
+            text = filled(step.told(self._is_there(step.waits)).of(spoken), self._figures())
             pane.show(step.title.of(spoken), text, self.place + 1, len(tour_steps()))
+
+    def _is_there(self, wanted: str) -> bool:
+        """Whether what a step waits for has come."""
+        run = self.app.bridge.active or self.app.bridge.shown
+        match wanted:
+            case "run":
+                return run is not None
+            case "tokenizer":
+                return self._tokenizer_shown()
+            case "step":
+                return run is not None and run.state.stage is not None and run.state.stage.latest is not None
+            case "second":
+                return run is not None and (not run.state.live or len(run.state.stages) > 1)
+        return True
+
+    def _tokenizer_shown(self) -> bool:
+        """Whether the Data screen has a tokenizer; where the run has learnt one by now, the screen is told."""
+        screen: Any = self.app.current
+        if screen.MODE != "data" or screen.tokenizer is not None:
+            return True
+        run = self._run_directory()
+        if run is not None and run != self._tokenizer_told and (run / "tokenizer" / "tokenizer.json").is_file():
+            self._tokenizer_told = run
+            screen.action_rescan()
+        return False
 
     async def _enter(self) -> None:
         self._remember()
@@ -119,6 +145,8 @@ class TourGuide:
         screen: Any = self.app.current
         if step.name in ("tokens", "mask") and screen.MODE == "data" and screen.tokenizer is None:
             screen.action_rescan()
+        if step.name == "sizes" and screen.MODE == "profile":
+            screen.lead_to = "model"  # in what it opens now
 
     def _data(self, stage: int) -> Path | None:
         """The first file that a stage reads."""

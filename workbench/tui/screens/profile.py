@@ -58,6 +58,7 @@ class ProfileScreen(WorkbenchScreen):
         self._tell_result = False
         self._returns: dict[str, str] = {}  # by a stage that was added: the part shown before, for undoing it
         self._examined: tuple[ProfileDraft, int] | None = None
+        self.lead_to = ""  # the part to be shown of what is opened next
 
     def compose_panes(self) -> ComposeResult:
         """Parts, form over checks, text over estimate."""
@@ -107,7 +108,9 @@ class ProfileScreen(WorkbenchScreen):
             self.workbench.show_error(tr("This profile cannot be opened"), retell(str(error)))
             return
         self.draft, self.examination, self.values, self._built = draft, None, None, None
-        self._section = min(self._section, len(draft.sections()) - 1)
+        titles = [section.title for section in draft.sections()]
+        self._section = titles.index(self.lead_to) if self.lead_to in titles else min(self._section, len(titles) - 1)
+        self.lead_to = ""
         await self._show()
         self._examine()
 
@@ -320,10 +323,8 @@ class ProfileScreen(WorkbenchScreen):
             self.app.call_later(self._looked, draft, version, found)
 
     def _looked(self, draft: ProfileDraft, version: int, found: Examination) -> None:
-        if draft is not self.draft or version != draft.version or not self.is_attached:
-            return
-        if not self.query(ProblemList):  # the workbench is closing: a screen's widgets leave before it does
-            return
+        if draft is not self.draft or version != draft.version or not self.is_attached or not self.query(ProblemList):
+            return  # another text by now, or the workbench is closing: a screen's widgets leave before it does
         self.examination, self._examined = found, (draft, version)
         self.values = found.values or self.values  # while something is wrong, what held before it was
         estimate = found.estimate

@@ -30,15 +30,23 @@ class Schedule:
             return self.peak * (step + 1) / self.warmup
         if self.kind == "constant":
             return self.peak
-        return self.peak * (self.final_ratio + (1 - self.final_ratio) * self._height(step))
+        return self.peak * (self.final_ratio + (1 - self.final_ratio) * self.height(step))
 
-    def _height(self, step: int) -> float:
-        """From 1 at the peak to 0 at the last step."""
-        last = self.steps - 1
-        start = self.warmup
-        if self.kind == "wsd":
-            start = max(start, last - math.ceil(self.steps * self.decay_fraction))
-        progress = min(max(step - start, 0) / max(last - start, 1), 1.0)
+    @property
+    def decay_start(self) -> int:
+        """The step from which the rate falls."""
+        if self.kind != "wsd":
+            return self.warmup
+        return max(self.warmup, self.steps - 1 - math.ceil(self.steps * self.decay_fraction))
+
+    def progress(self, step: int) -> float:
+        """How far the fall is at `step`, from 0 to 1."""
+        start = self.decay_start
+        return min(max(step - start, 0) / max(self.steps - 1 - start, 1), 1.0)
+
+    def height(self, step: int) -> float:
+        """How much of the way from the last rate to the peak there is at `step`, from 1 to 0."""
+        progress = self.progress(step)
         if self.kind == "cosine":
             return 0.5 * (1 + math.cos(math.pi * progress))
         return 1 - (math.sqrt(progress) if self.kind == "wsd" else progress)

@@ -21,6 +21,7 @@ from workbench.estimate import (
     training_bytes,
 )
 from workbench.learn.facts import Facts
+from workbench.schedule import Schedule
 
 
 class MissingValueError(LookupError):
@@ -129,25 +130,10 @@ def _steps(values: Values) -> int:
     raise MissingValueError("steps")
 
 
-def _decay_start(values: Values) -> int:
-    """The step from which the rate falls."""
-    if values.schedule != "wsd":
-        return int(values.warmup)
-    return int(max(values.warmup, values.steps - 1 - math.ceil(values.steps * values.decay_fraction)))
-
-
-def _progress(values: Values) -> float:
-    """How far the fall of the rate is, from 0 to 1."""
-    start = values.decay_start
-    return float(min(max(values.step_index - start, 0) / max(values.steps - 1 - start, 1), 1.0))
-
-
-def _height(values: Values) -> float:
-    """From 1 at the peak to 0 at the last step."""
-    progress = values.progress
-    if values.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress))
-    return float(1 - (math.sqrt(progress) if values.schedule == "wsd" else progress))
+def _schedule(values: Values) -> Schedule:
+    return Schedule(
+        values.schedule, values.peak, int(values.warmup), values.steps, values.final_ratio, values.decay_fraction
+    )
 
 
 def _rows_at_once(values: Values) -> int:
@@ -172,9 +158,9 @@ _DERIVED: dict[str, Callable[[Values], Any]] = {
     "steps": _steps,
     "step_index": lambda v: v.step - 1,
     "peak": lambda v: v.facts.peak or v.settings.learning_rate,
-    "decay_start": _decay_start,
-    "progress": _progress,
-    "height": _height,
+    "decay_start": lambda v: _schedule(v).decay_start,
+    "progress": lambda v: _schedule(v).progress(v.step_index),
+    "height": lambda v: _schedule(v).height(v.step_index),
     "final_ratio": lambda v: v.settings.min_learning_rate_ratio,
     "rows": lambda v: rows_per_unit(v.settings),
     "tokens_per_step": lambda v: v.settings.batch_size * v.settings.sequence_length * rows_per_unit(v.settings),

@@ -390,12 +390,14 @@ class TalkingScreen(WorkbenchScreen):
 
     @work(thread=True, exit_on_error=False, group="saving")
     def _save(self) -> None:
-        workspace = self.workbench.workspace
-        saved = [(self.talks[0], self.session)]
-        if self.contest is not None and not self.contest.blind:
-            saved.append((self.talks[1], self.contest.other))
-        for talk, session in saved:
-            problem = save_talk(talk, session, workspace)
+        workspace, session, contest = self.workbench.workspace, self.session, self.contest
+        saved = [(self.talks[0], session, "")]
+        if contest is not None and not contest.blind:
+            names = contest.main.name, contest.other.name
+            second = names[1] if names[1] != names[0] else f"{names[1]} 2"
+            saved = [(self.talks[0], session, names[0]), (self.talks[1], contest.other, second)]
+        for talk, session, who in saved:
+            problem = save_talk(talk, session, workspace, who)
             if problem:
                 self.app.call_later(partial(self.notify, problem, severity="warning", markup=False))
 

@@ -211,7 +211,8 @@ class TalkingScreen(WorkbenchScreen):
     def _name_kind(self) -> None:
         for talk in self._shown:
             completes = talk.session is not None and talk.session.mode == "completion"
-            talk.view.border_subtitle = tr("continues text") if completes else tr("chat")
+            kind = tr("continues text") if completes else tr("chat")
+            talk.view.border_subtitle = "" if talk.alias else kind  # it could tell whose side this is
 
     # --- talking ----------------------------------------------------------------------------------------------------
 
@@ -290,6 +291,7 @@ class TalkingScreen(WorkbenchScreen):
         alias_sides(contest, self.talks)
         for talk in self.talks:
             talk.name_pane()
+        self._name_kind()
         return list(zip(self.talks, both, strict=True))
 
     @work(thread=True, exit_on_error=False, group="answer")

@@ -83,6 +83,15 @@ def title_of(text: str) -> str:
     return line if len(line) <= _TITLE_CELLS else f"{line[: _TITLE_CELLS - 1]}…"
 
 
+def kept_title(path: Path) -> str:
+    """The title that somebody gave a saved conversation; empty where nobody did, or it cannot be read."""
+    try:
+        title = json.loads(path.read_text(encoding="utf-8"))["title"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return title if isinstance(title, str) else ""
+
+
 def export_markdown(transcript: Transcript, path: Path) -> None:
     """Write the conversation that is shown as Markdown.
 

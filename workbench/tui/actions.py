@@ -251,8 +251,10 @@ _CHAT = (
     Action("chat.export", "", "export", "Export", "Write the conversation as Markdown."),
     Action("chat.copy", "f6", "copy_answer", "Copy", "Copy the selected message or last answer.", False, priority=True),
     Action("chat.message", "m", "message", "Write", "Go to the message field.", footer=False),
-    Action("chat.vote_left", "a", "vote('left')", "Left", "The left (upper) answer is better; then names are told."),
-    Action("chat.vote_right", "b", "vote('right')", "Right", "The right (lower) answer is better."),
+    Action(
+        "chat.vote_left", "a", "vote('left')", "A better", "The left (upper) answer is better; then names are told."
+    ),
+    Action("chat.vote_right", "b", "vote('right')", "B better", "The right (lower) answer is better."),
     Action("chat.vote_tie", "t", "vote('tie')", "Tie", "Both answers are as good."),
     Action("chat.vote_bad", "n", "vote('both bad')", "Both bad", "Neither answer is any good."),
     Action("chat.token_after", "right,l", "token(1)", "Token", "X-ray: the next token.", palette=False),

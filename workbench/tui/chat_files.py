@@ -69,13 +69,22 @@ async def export_chat(app: "WorkbenchApp", path: Path) -> None:
         app.notify(tr("Exported to {file}", file=target), markup=False)
 
 
-def save_talk(talk: Talk, session: "ChatSession | None", workspace: Path) -> str:
-    """Save a column's conversation where it was before, or in a new file; returns what went wrong, if anything."""
+def save_talk(talk: Talk, session: "ChatSession | None", workspace: Path, who: str = "") -> str:
+    """Save a column's conversation where it was before, or in a new file; returns what went wrong, if anything.
+
+    Args:
+        who: whose answers it holds, told in the title of a new file: of two columns, both begin with the same message.
+    """
+    from workbench.inference.chats import kept_title, title_of
+
     if session is None or not session.tree.nodes:
         return ""
     try:
         if talk.path is None:
             talk.path = shelf_of(workspace).new_path()
+            talk.title = talk.title or (f"{title_of(session.messages[0]['content'])} · {who}" if who else "")
+        else:
+            talk.title = kept_title(talk.path) or talk.title  # it may have been renamed in the list
         session.save(talk.path, talk.title)
     except WorkbenchError as error:
         return retell(str(error))

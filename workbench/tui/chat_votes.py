@@ -48,7 +48,7 @@ def cast(contest: "Contest", book: "VoteBook", verdict: str) -> str:
         WorkbenchError: the vote cannot be kept; both conversations have gone on all the same.
     """
     vote = contest.vote(verdict)  # type: ignore[arg-type]
-    why_not = book.cast(vote, keep_pair=contest.main.mode == "chat")
+    why_not = book.cast(vote, keep_pair=contest.main.mode == contest.other.mode == "chat")
     if why_not:
         where = tr("No pair: {reason}; the vote is in {file}", reason=tr(WHY_NOT[why_not]), file=book.votes)
     else:

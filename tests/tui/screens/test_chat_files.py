@@ -5,6 +5,7 @@ from typing import Any
 
 from textual.widgets import Input
 
+from workbench.inference.chats import ChatShelf
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.chats import ChatsModal
@@ -119,3 +120,36 @@ async def test_a_workspace_that_cannot_be_written_is_told_and_the_talk_goes_on(
         await chat.until(lambda: any("cannot be written" in n.message for n in app_with_model._notifications))
         await chat.say("b")
         assert chat.told == ["a", "one", "b", "two"]
+
+
+async def test_two_columns_are_saved_under_titles_that_tell_whose_answers_they_hold(
+    app_with_model: WorkbenchApp, drive: Any
+) -> None:
+    async with app_with_model.run_test(size=(120, 36)) as pilot:
+        chat = await drive(app_with_model, pilot)
+        await chat.press("f4", "enter")
+        await chat.until(lambda: chat.screen.contest is not None)
+        await chat.say("hello [/INST]")
+        await saved(chat, app_with_model, 2)
+        titles = {each.title for each in ChatShelf(app_with_model.workspace).list()}
+        assert titles == {"hello [/INST] · small sft", "hello [/INST] · small sft @ 7"}
+        await chat.say("again")
+        await saved(chat, app_with_model, 2)
+        await chat.press("f4")
+        await chat.say("alone")
+        await saved(chat, app_with_model, 2)
+        assert {each.title for each in ChatShelf(app_with_model.workspace).list()} == titles
+
+
+async def test_a_title_given_in_the_list_stays_as_the_conversation_goes_on(
+    app_with_model: WorkbenchApp, drive: Any
+) -> None:
+    async with app_with_model.run_test(size=(80, 24)) as pilot:
+        chat = await drive(app_with_model, pilot)
+        await chat.say("a")
+        [path] = await saved(chat, app_with_model)
+        ChatShelf(app_with_model.workspace).rename(path, "On spring")
+        await chat.say("b")
+        await app_with_model.workers.wait_for_complete()
+        [kept] = ChatShelf(app_with_model.workspace).list()
+        assert (kept.title, kept.messages) == ("On spring", 4)

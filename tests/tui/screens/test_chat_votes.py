@@ -1,6 +1,8 @@
 """Two answers side by side, and blind votes, by keys."""
 
 import json
+import random
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from workbench.data.preferences import to_preference
 from workbench.tui.app import WorkbenchApp
+from workbench.tui.chat_models import all_choices
 from workbench.tui.chat_votes import folder_of_votes
 from workbench.tui.widgets.message_field import MessageField
 
@@ -142,3 +145,43 @@ def test_votes_lie_in_the_run_of_the_model(tmp_path: Path) -> None:
     assert folder_of_votes(model, None, tmp_path / "runs") == run
     assert folder_of_votes(tmp_path / "elsewhere", None, tmp_path / "runs") == tmp_path / "runs"
     assert folder_of_votes(None, run, tmp_path / "runs") == run
+
+
+async def test_of_a_chat_model_and_one_that_continues_text_nothing_tells_which_is_which_before_the_vote(
+    app_with_model: WorkbenchApp, drive: Any, model_files: Path, screen_text: Any
+) -> None:
+    directory = app_with_model.workspace / "small" / "pretrain" / "model"
+    shutil.copytree(model_files, directory)
+    lineage = {"base": None, "stages": [{"name": "pretrain", "kind": "pretrain"}]}
+    (directory / "lineage.json").write_text(json.dumps(lineage), encoding="utf-8")
+    async with app_with_model.run_test(size=(120, 36)) as pilot:
+        chat = await drive(app_with_model, pilot)
+        choices = {each.what: each for each in all_choices(app_with_model.bridge)}
+        chat.screen._choose(choices["sft"])
+        await chat.until(lambda: chat.screen.choice == choices["sft"])
+        chat.screen._choose(choices["pretrain"], second=True)
+        await chat.until(lambda: chat.screen.contest is not None)
+        left, right = (talk.view for talk in chat.screen.talks)
+        assert (left.border_subtitle, right.border_subtitle) == ("chat", "continues text")
+        await chat.press("f8")
+        for first in (True, False):
+            chat.screen.contest._shuffle = Shuffled(first)
+            await chat.say("hello")
+            assert chat.screen.waiting and (left.border_subtitle, right.border_subtitle) == ("", "")
+            await chat.press("a")
+            kinds = ("chat", "continues text") if first else ("continues text", "chat")
+            assert (left.border_subtitle, right.border_subtitle) == kinds
+        assert [vote["verdict"] for vote in votes(app_with_model)] == ["left", "left"]
+        kept = app_with_model.workspace / "small" / "preferences.jsonl"
+        assert not kept.exists(), "what continues a text is no answer to train on"
+
+
+class Shuffled(random.Random):
+    """Puts the main model at the left, or at the right."""
+
+    def __init__(self, left: bool) -> None:
+        super().__init__()
+        self.left = left
+
+    def random(self) -> float:
+        return 0.0 if self.left else 0.9

@@ -358,6 +358,7 @@ class ChatScreen(TalkingScreen):
     def _settled(self, told: str) -> None:
         for talk in self.talks:
             talk.reveal()
+        self._name_kind()
         self.remove_class("-voting")
         self.query_one("#vote", Static).update("")
         self.query_one(MessageField).focus()

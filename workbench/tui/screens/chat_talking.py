@@ -211,7 +211,8 @@ class TalkingScreen(WorkbenchScreen):
     def _name_kind(self) -> None:
         for talk in self._shown:
             completes = talk.session is not None and talk.session.mode == "completion"
-            talk.view.border_subtitle = tr("continues text") if completes else tr("chat")
+            kind = tr("continues text") if completes else tr("chat")
+            talk.view.border_subtitle = "" if talk.alias else kind  # it could tell whose side this is
 
     # --- talking ----------------------------------------------------------------------------------------------------
 
@@ -290,6 +291,7 @@ class TalkingScreen(WorkbenchScreen):
         alias_sides(contest, self.talks)
         for talk in self.talks:
             talk.name_pane()
+        self._name_kind()
         return list(zip(self.talks, both, strict=True))
 
     @work(thread=True, exit_on_error=False, group="answer")
@@ -390,12 +392,14 @@ class TalkingScreen(WorkbenchScreen):
 
     @work(thread=True, exit_on_error=False, group="saving")
     def _save(self) -> None:
-        workspace = self.workbench.workspace
-        saved = [(self.talks[0], self.session)]
-        if self.contest is not None and not self.contest.blind:
-            saved.append((self.talks[1], self.contest.other))
-        for talk, session in saved:
-            problem = save_talk(talk, session, workspace)
+        workspace, session, contest = self.workbench.workspace, self.session, self.contest
+        saved = [(self.talks[0], session, "")]
+        if contest is not None and not contest.blind:
+            names = contest.main.name, contest.other.name
+            second = names[1] if names[1] != names[0] else f"{names[1]} 2"
+            saved = [(self.talks[0], session, names[0]), (self.talks[1], contest.other, second)]
+        for talk, session, who in saved:
+            problem = save_talk(talk, session, workspace, who)
             if problem:
                 self.app.call_later(partial(self.notify, problem, severity="warning", markup=False))
 

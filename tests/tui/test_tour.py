@@ -210,7 +210,10 @@ async def test_the_tour_takes_no_key_from_the_screen_and_goes_on_where_it_was_le
         await wait_until(pilot, lambda: app.tour.place == 0 and app.current.MODE == "home")
         await pilot.press("slash", *"a>b<X")
         assert app.current.query_one(Input).value == "a>b<X" and app.tour.place == 0
-        await pilot.press("escape", "f12", "X")
+        assert "esc leaves the field" in str(pane(app).border_subtitle)
+        await pilot.press("escape")
+        assert "> next   < back   X leave" in str(pane(app).border_subtitle)
+        await pilot.press("f12", "X")
         await wait_until(pilot, lambda: not app.tour.open)
         await pilot.press("1", "t")
         await wait_until(pilot, lambda: app.tour.open and app.tour.place == 1 and app.current.MODE == "data")

@@ -33,6 +33,15 @@ def live_choice(bridge: Bridge) -> ModelChoice:
     return ModelChoice(bridge.active.state.name if bridge.active is not None else "", "in training, as it is now", None)
 
 
+def newest_choice(bridge: Bridge) -> ModelChoice | None:
+    """The model in training, or what it became when the run is over; None where there is neither."""
+    active = bridge.active
+    if active is None or not active.finished:
+        return live_choice(bridge) if active is not None else None
+    directory = active.state.directory
+    return next(models_of(directory), None) if directory is not None and directory.is_dir() else None
+
+
 def open_session(choice: ModelChoice, bridge: Bridge) -> "ChatSession":
     """Bring a model into memory; the first time this imports torch, which takes seconds.
 

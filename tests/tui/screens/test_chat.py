@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from workbench.errors import WorkbenchError
 from workbench.inference.reply import ReplyStats
 from workbench.inference.sampling import SamplingSettings
 from workbench.tui.app import WorkbenchApp
@@ -217,3 +218,21 @@ async def test_the_model_in_training_is_talked_to_and_taken_anew(
         await pilot.press("f5")
         await wait_until(pilot, lambda: screen.session is taken[-1] and len(taken) == 2)
         assert taken[1].messages == said  # the newer weights go on with the same conversation
+
+        def between_stages() -> ChatSession:
+            raise WorkbenchError("run tiny", "no stage is in training now", "try again when one is")
+
+        app.bridge.active.job.chat_session = between_stages  # type: ignore[union-attr]
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: any("no stage is in" in notice.message for notice in app._notifications))
+        assert screen.session is taken[1] and len(screen.query(TurnView)) == 2  # it goes on with what it had
+        result = app.workspace / "tiny" / "pretrain" / "model"
+        result.parent.mkdir(parents=True)
+        result.symlink_to(model_files)
+        (app.workspace / "tiny" / "profile.toml").write_text("", encoding="utf-8")
+        app.bridge.active.state.directory = app.workspace / "tiny"  # type: ignore[union-attr]
+        app.bridge.active.stop()  # type: ignore[union-attr]
+        await wait_until(pilot, lambda: app.bridge.active.finished)  # type: ignore[union-attr]
+        await pilot.press("f5")  # nothing is in training any more: what came of it
+        await wait_until(pilot, lambda: screen.session is not taken[1] and screen.choice.label == "tiny pretrain")  # type: ignore[union-attr]
+        assert screen.session is not None and screen.session.messages == said

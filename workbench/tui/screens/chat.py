@@ -11,7 +11,7 @@ from workbench.errors import WorkbenchError
 from workbench.language import mark, retell, tr
 from workbench.tui.actions import bindings
 from workbench.tui.chat_files import choose_chat, export_chat, load_talk
-from workbench.tui.chat_models import all_choices, live_choice
+from workbench.tui.chat_models import all_choices, newest_choice
 from workbench.tui.chat_votes import cast
 from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.screens.chat_talking import TalkingScreen
@@ -192,8 +192,12 @@ class ChatScreen(TalkingScreen):
     # --- panes ------------------------------------------------------------------------------------------------------
 
     def action_renew(self) -> None:
-        """Take the model in training as it is now."""
-        self._choose(live_choice(self.workbench.bridge))
+        """Take the model in training as it is now; once the run is over, what it made."""
+        choice = newest_choice(self.workbench.bridge)
+        if choice is None:
+            self.notify(tr("No model is in training; f9 shows those there are."), severity="warning")
+        else:
+            self._choose(choice)
 
     def action_models(self) -> None:
         """Go to the list of models."""

@@ -198,14 +198,17 @@ class TalkingScreen(WorkbenchScreen):
 
     def _not_loaded(self, choice: ModelChoice, second: bool, problem: str) -> None:
         self.opening = False
+        told, talk = tr("{model} could not be opened.", model=choice.label), self.talks[0]
+        if second or talk.session is not None:
+            self.notify(f"{told} {retell(problem)}", severity="error", markup=False, timeout=8)
         if second:
             self._leave_contest()
-            told = tr("{model} could not be opened.", model=choice.label)
-            self.notify(f"{told} {retell(problem)}", severity="error", markup=False, timeout=8)
             return
         self._wanted = self._choice
-        talk = self.talks[0]
-        talk.view.hint(f"{tr('{model} could not be opened.', model=choice.label)}\n\n{retell(problem)}")
+        if talk.session is not None:
+            talk.show_all()  # the conversation goes on with the model that it had
+            return
+        talk.view.hint(f"{told}\n\n{retell(problem)}")
         talk.view.border_title = tr("no model")
 
     def _name_kind(self) -> None:

@@ -7,6 +7,7 @@ from textual.content import Content
 from textual.events import Click
 from textual.geometry import Size
 from textual.widget import Widget
+from textual.widgets import Input, TextArea
 
 from workbench.cells import wrap
 from workbench.language import tr
@@ -34,10 +35,20 @@ class TourPane(Widget):
         self.add_class("-open")
         heading = tr("Tour {place}/{of}", place=place, of=of)
         self.border_title = f"{heading}  {title}".replace("[", r"\[")
-        self.border_subtitle = tr("f12 or > next   < back   X leave")
+        self._name_keys()
         if text != self.text:
             self.text = text
             self.refresh(layout=True)
+
+    def on_mount(self) -> None:
+        """Keys differ where letters are written."""
+        self.watch(self.screen, "focused", self._name_keys, init=False)
+
+    def _name_keys(self) -> None:
+        if isinstance(self.screen.focused, Input | TextArea):
+            self.border_subtitle = tr("f12 next   esc leaves the field: then < back, X leave")
+        else:
+            self.border_subtitle = tr("f12 or > next   < back   X leave")
 
     def close(self) -> None:
         """Give the room back."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -213,8 +214,9 @@ def step_back() -> None:
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        niceness = os.getpriority(os.PRIO_PROCESS, thread) + WORK_NICENESS
-        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, LOWEST_PRIORITY))
+        with suppress(OSError):  # not every container allows it
+            niceness = os.getpriority(os.PRIO_PROCESS, thread) + WORK_NICENESS
+            os.setpriority(os.PRIO_PROCESS, thread, min(niceness, LOWEST_PRIORITY))
 
 
 def freeze_garbage() -> None:

@@ -82,6 +82,7 @@ class Bench:
     def training_shown(self) -> Iterator[PseudoTerminal]:
         """The run taken up under the screens, whose threads are then known; saved and ended afterwards."""
         with self.opened() as terminal:
+            terminal.wait_for(RUN.encode())  # under the cursor, as the newest
             terminal.watch(SETTLED_SECONDS)
             yield terminal
             terminal.end()

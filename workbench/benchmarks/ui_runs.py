@@ -22,7 +22,7 @@ from workbench.runs.liveness import RunLock
 from workbench.runs.metrics import MetricsTail, RecordWriter
 from workbench.runs.store import RunDirectory, RunState, create_run
 
-RUN = "bench"
+RUN = "the-29m"
 PAST = 12
 WRITTEN_AT_ONCE = 500
 WRITING_PAUSE_SECONDS = 0.05

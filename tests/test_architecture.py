@@ -15,6 +15,7 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "narration",
     "language",
     "preferences",
+    "ascii_signs",
     "cells",
     "dry_run",
     "schedule",

@@ -22,6 +22,11 @@ def preference(key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def switched_on(key: str) -> bool:
+    """Whether a preference is `true`."""
+    return read_preferences().get(key) is True
+
+
 def remember(key: str, value: str) -> None:
     """Write a preference down; comments and all other lines stay as they are.
 

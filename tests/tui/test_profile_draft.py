@@ -8,6 +8,7 @@ import tomlkit
 from workbench.bundled import profiles_folder
 from workbench.profile import find_profile, parse_profile
 from workbench.tui.profile_draft import ProfileDraft
+from workbench.tui.profile_saving import base_of
 from workbench.tui.setting_fields import fields_of, fields_shown
 from workbench.tui.stage_templates import TEMPLATES
 
@@ -123,3 +124,13 @@ def test_the_form_of_a_stage_has_the_fields_of_its_kind() -> None:
     assert {"teacher", "distill", "model", "steps", "lora"} <= tables["distill"]
     assert tables["generate"] == {"name", "kind", "from", "data", "format", "batch_size", "generate"}
     assert not {"distill", "generate", "teacher"} & {field.key[0] for field in fields_shown("StageSettings", "sft")}
+
+
+def test_a_saved_profile_is_held_against_the_one_it_began_as(tmp_path: Path) -> None:
+    bundled = ProfileDraft.read("quickstart")
+    assert base_of(bundled) is None
+    draft = ProfileDraft("mine", tmp_path / "mine.toml", bundled.text.replace("2048", "4096"))
+    base = base_of(draft)
+    assert base is not None and base.stem == "quickstart"
+    assert base_of(ProfileDraft("same", tmp_path / "same.toml", bundled.text)) is None
+    assert base_of(ProfileDraft("other", tmp_path / "other.toml", 'description = "nothing of ours"\n')) is None

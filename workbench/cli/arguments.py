@@ -330,6 +330,8 @@ def _add(commands: Any, name: str, command: str, text: str, workspace: bool = Fa
 def _add_language(parser: argparse.ArgumentParser, default: str | None) -> None:
     text = tr("speak English or Chinese; as chosen in the workbench, or as the locale says, when absent")
     parser.add_argument("--lang", choices=LANGUAGES, default=default, help=text)
+    text = tr("draw with ASCII alone, for fonts without lines and blocks; always with ascii = true in config.toml")
+    parser.add_argument("--ascii", action="store_true", default=default or False, help=text)
 
 
 def _add_workspace(parser: argparse.ArgumentParser, default: str | None) -> None:

@@ -15,13 +15,14 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from workbench.ascii_signs import write_in_ascii
 from workbench.cli.arguments import parse_arguments
 from workbench.cli.parser import language_on
 from workbench.cli.terminal import forgive_encoding, open_missing_streams, printable
 from workbench.errors import DeviceError, WorkbenchError
 from workbench.language import choose_language, retell, tr, use_language
 from workbench.locations import state_folder
-from workbench.preferences import preference
+from workbench.preferences import preference, switched_on
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     wish = language_on(sys.argv[1:] if argv is None else argv)  # known before the parser is made, which speaks it
     use_language(choose_language(wish, os.environ, preference("language")))
     arguments = parse_arguments(argv)
+    arguments.ascii = arguments.ascii or switched_on("ascii")
+    if arguments.ascii:
+        _speak_ascii()
     keep_log(log_path())
     try:
         exit_code = _load(arguments.command)(arguments)
@@ -55,6 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         surprise = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
         _complain(f"{retell(str(known)) if known else surprise}{written_down}")
         return known.exit_code if known else WorkbenchError.exit_code
+
+
+def _speak_ascii() -> None:
+    """Narration, and what a person reads of the rest: data for other programs stays as it is."""
+    write_in_ascii(sys.stderr)
+    if sys.stdout.isatty():
+        write_in_ascii(sys.stdout)
 
 
 def log_path() -> Path:

@@ -27,7 +27,7 @@ def open_workbench(arguments: argparse.Namespace, tour: bool = False) -> int:
 
     tty_before = sys.__stderr__
     try:
-        return run_app(Path(arguments.workspace or DEFAULT_WORKSPACE), tour)
+        return run_app(Path(arguments.workspace or DEFAULT_WORKSPACE), tour, ascii_signs=arguments.ascii)
     finally:
         if sys.__stderr__ is not tty_before and sys.__stderr__ and sys.__stdout__:
             # The screens took the terminal for themselves; what is said from here on belongs there again.

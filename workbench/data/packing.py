@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.data.order import mix
+from workbench.data.preferences import pair_row_length
 from workbench.data.row_plan import RowPlan, plan_rows
 from workbench.data.stores import TokenStore
 
 IGNORED = -100  # a label without loss; PyTorch's own convention
-LENGTH_STEP = 16  # rows of pairs are of few different lengths, which compiled code and memory like
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,7 @@ class PairPacking:
         documents = (2 * rows[:, None] + np.arange(2)).reshape(-1)
         offsets = self._store.offsets
         begins, ends = offsets[documents], offsets[documents + 1]
-        longest = int((ends - begins).max(initial=2)) - 1  # a document's last token is only a target
-        length = min(self._length, -(-longest // LENGTH_STEP) * LENGTH_STEP)
+        length = pair_row_length(int((ends - begins).max(initial=2)), self._length)
         shape = (len(documents), length)
         input_ids = np.full(shape, self._store.pad_token_id, np.int64)
         labels = np.full(shape, IGNORED, np.int64)

@@ -8,6 +8,7 @@ from workbench.data.rows import check_text, type_name
 from workbench.tokenizer.chat_template import ChatTokenizer, Message, encode_conversation, encode_prompt
 
 Encoded = tuple[list[int], list[bool]]
+LENGTH_STEP = 16  # rows of pairs are of few different lengths, which compiled code and memory like
 EXPECTED = 'expected "chosen" and "rejected", with a "prompt" unless both hold the whole conversation'
 
 
@@ -74,6 +75,14 @@ def _prompt(value: Mapping[str, object]) -> list[Message]:
     if system and not (prompt and prompt[0]["role"] == "system"):
         prompt.insert(0, Message(role="system", content=_text(system, "the system prompt")))
     return prompt
+
+
+def pair_row_length(longest_tokens: int, sequence_length: int) -> int:
+    """The cells that both rows of a pair get, in a batch whose longest document has so many tokens.
+
+    A document's last token is only a target, and needs no cell.
+    """
+    return min(sequence_length, -(-(longest_tokens - 1) // LENGTH_STEP) * LENGTH_STEP)
 
 
 def _answer(answer: object, side: str) -> list[Message]:

@@ -20,6 +20,8 @@ from workbench.data.rows import BadRow, Row, fingerprint
 from workbench.data.sources import read_lines, read_rows, resolve_format
 from workbench.tokenizer.chat_template import Message
 
+Content = str | Conversation | Preference
+"""What training reads of a row: a text, a conversation, or a pair of answers."""
 COMPARED_ROWS = 2_000_000  # for duplicates: about 200 MB of hashes
 MIXED = "mixed"
 _MAIN_SHARE = 0.8  # of a row's letters, for it to count as written in one script
@@ -125,17 +127,17 @@ class Tally:
         self._characters, self._tokens = array("L"), array("L")
         self._waiting: list[str] = []
 
-    def add(self, row: Row | BadRow) -> None:
-        """Count one more row."""
+    def add(self, row: Row | BadRow) -> Content | None:
+        """Count one more row; gives what training reads of it, None where it cannot be used."""
         self._rows += 1
         try:
-            content = _content(row)
+            content = content_of(row)
         except ValueError as error:
             self._problems[str(error).partition(":")[0]] += 1
-            return
+            return None
         texts = list(_texts(content))
         whole = "\n".join(texts)
-        self._kinds[_kind(content)] += 1
+        self._kinds[kind_of(content)] += 1
         self._scripts[script_of(whole)] += 1
         self._characters.append(sum(map(len, texts)))
         self._note_turns(content)
@@ -144,6 +146,7 @@ class Tally:
             self._waiting.append(whole)
             if len(self._waiting) >= _BATCH:
                 self._count_tokens()
+        return content
 
     def statistics(self, complete: bool = True) -> Statistics:
         """What was counted so far."""
@@ -160,7 +163,7 @@ class Tally:
             tokens=_lengths(self._tokens),
         )
 
-    def _note_turns(self, content: str | Conversation | Preference) -> None:
+    def _note_turns(self, content: Content) -> None:
         messages: list[Message] = []
         if isinstance(content, Conversation):
             messages = content.messages
@@ -206,7 +209,7 @@ def _script(letter: str) -> str:
     return names.get(words[0], "Latin" if words[0] == "LATIN" else words[0].capitalize())
 
 
-def _content(row: Row | BadRow) -> str | Conversation | Preference:
+def content_of(row: Row | BadRow) -> Content:
     """The row as training reads it.
 
     Raises:
@@ -215,18 +218,21 @@ def _content(row: Row | BadRow) -> str | Conversation | Preference:
     if isinstance(row, BadRow):
         raise ValueError(row.reason)
     value = row.value
+    if not isinstance(value, str) and "chosen" in value:
+        return to_preference(value)
     if isinstance(value, str) or "text" in value or "content" in value:
         return to_text(value)
-    return to_preference(value) if "chosen" in value else to_conversation(value)
+    return to_conversation(value)
 
 
-def _kind(content: str | Conversation | Preference) -> Purpose:
+def kind_of(content: Content) -> Purpose:
+    """What such content is for."""
     if isinstance(content, str):
         return "pretrain"
     return "sft" if isinstance(content, Conversation) else "dpo"
 
 
-def _texts(content: str | Conversation | Preference) -> Iterator[str]:
+def _texts(content: Content) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     elif isinstance(content, Conversation):

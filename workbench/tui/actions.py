@@ -123,7 +123,12 @@ _HOME = (
     Action("home.filter", "slash", "filter", "Filter", "Show only the runs whose name contains a text."),
     Action("home.mark", "space", "mark", "Mark", "Mark runs to compare or to delete together.", footer=False),
     Action(
-        "home.export", "e", "export", "Export", "Write the selected run's newest model as a GGUF file.", footer=False
+        "home.export",
+        "e",
+        "export",
+        "Export",
+        "Write the newest model as GGUF or for transformers.",
+        footer=False,
     ),
     Action("home.delete", "d", "delete_run", "Delete", "Move the selected runs to the trash."),
     Action("home.undo", "u", "undo_delete", "Undo", "Bring the last deleted run back."),
@@ -209,7 +214,14 @@ _PROFILE = (
     Action(
         "profile.measure", "f7", "measure", "Measure", "Take a few real steps of every stage, and see what it takes."
     ),
-    Action("profile.diff", "f6", "diff", "Diff", "Show what was changed since opening or saving.", priority=True),
+    Action(
+        "profile.diff",
+        "f6",
+        "diff",
+        "Diff",
+        "Show unsaved changes, or what differs from the profile it began as.",
+        priority=True,
+    ),
     Action("profile.command", "", "copy_command", "Command line", "Copy the command that runs this profile headless."),
     Action("profile.undo", "ctrl+z", "undo", "Undo", "Take the last change back.", priority=True),
     Action("profile.redo", "ctrl+y", "redo", "Redo", "Make the change again.", footer=False, priority=True),

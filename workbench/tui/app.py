@@ -21,19 +21,21 @@ from textual.screen import Screen
 from workbench.errors import WorkbenchError
 from workbench.language import retell, tr
 from workbench.locations import config_folder
+from workbench.preferences import preference
 from workbench.tui.actions import MODES, Action, bindings, keymap_problems
 from workbench.tui.bridge import Bridge, JobRequest, JobRun, MakeJob, freeze_garbage, make_job
-from workbench.tui.handover import hand_over
+from workbench.tui.handover import part_from
 from workbench.tui.language_choice import ask_language
 from workbench.tui.learning import lesson_here
 from workbench.tui.modals.confirm import ConfirmModal
 from workbench.tui.modals.error import ErrorModal
-from workbench.tui.modals.help import HelpModal
+from workbench.tui.modals.help import HelpModal, help_of_pane
 from workbench.tui.modals.jump import JumpModal, targets_of
 from workbench.tui.modals.learn import LearnModal
 from workbench.tui.modals.log import LogModal
 from workbench.tui.modals.quit import QuitModal
 from workbench.tui.palette import ActionProvider
+from workbench.tui.places import Places
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.spoken_app import SpokenApp
 from workbench.tui.style_sheets import LastingStylesheet
@@ -104,6 +106,7 @@ class WorkbenchApp(SpokenApp[int]):
         self.workspace = workspace
         self.tour = TourGuide(self, tour_profile)
         self.bridge = Bridge(workspace, make)
+        self.places = Places(self)
         self.log_path = log
         self.keymap: dict[str, str] = {}
         self._ticks = 0
@@ -125,8 +128,11 @@ class WorkbenchApp(SpokenApp[int]):
         self._read_keymap(config_folder() / "config.toml")
         self.set_interval(DRAIN_SECONDS, self._tick)
         self.call_after_refresh(self._load_ahead)
+        self.watch(self, "theme", self.remember_theme, init=False)
         if self.tour.wanted:
             self.call_after_refresh(self.action_tour_begin)
+        else:
+            self.call_after_refresh(self.places.return_to_screen)
 
     @work(thread=True, group="loading")
     def _load_ahead(self) -> None:
@@ -139,7 +145,7 @@ class WorkbenchApp(SpokenApp[int]):
         """Before anything is drawn: when colours change later, every style sheet is read again."""
         for theme in THEMES:
             self.register_theme(theme)
-        wanted = os.environ.get("TEXTUAL_THEME", "")
+        wanted = os.environ.get("TEXTUAL_THEME") or preference("theme") or ""
         self.theme = wanted if wanted in self.available_themes else THEMES[0].name
         self.stylesheet = LastingStylesheet(variables=self.get_css_variables())
 
@@ -305,24 +311,12 @@ class WorkbenchApp(SpokenApp[int]):
             if run.state.status == "stopped":
                 self.farewell = self.say_goodbye(run.state.directory or self.workspace)
         self._leaving = None
+        self.places.write_down()
         self.exit(code, return_code=code)
 
     def say_goodbye(self, directory: Path) -> str:
         """Let another process go on with the run of `directory` if that is wanted; what to tell the person."""
-        stopped = tr("stopped and saved; go on with: llm-workbench resume {directory}", directory=directory)
-        if not self._handing_over:
-            return stopped
-        try:
-            process = hand_over(directory)
-        except OSError as error:
-            logger.exception("no process could go on with %s", directory)
-            return tr("no process could be started ({error}); {advice}", error=error.strerror, advice=stopped)
-        logger.info("process %d goes on with %s", process, directory)
-        return tr(
-            "{run} goes on in the background; stop it with: llm-workbench control {directory} stop",
-            run=directory.name,
-            directory=directory,
-        )
+        return part_from(directory, hand_on=self._handing_over)
 
     def _end_questions(self) -> None:
         """The run ended by itself while somebody was asked what to do with it: nothing is to be decided any more."""
@@ -349,7 +343,8 @@ class WorkbenchApp(SpokenApp[int]):
     def action_help(self) -> None:
         """Explain the current screen."""
         screen = self.current
-        self.push_screen(HelpModal(tr(MODES[screen.MODE]), tr(screen.ABOUT), [screen.SCOPE], self.keymap))
+        pane = help_of_pane(screen.focused)
+        self.push_screen(HelpModal(tr(MODES[screen.MODE]), tr(screen.ABOUT), [screen.SCOPE], self.keymap, pane))
 
     async def action_tour_begin(self) -> None:
         """Open the tour where it was left."""
@@ -415,11 +410,12 @@ class WorkbenchApp(SpokenApp[int]):
         self.set_keymap(keymap)
 
 
-def run_app(workspace: Path, tour: bool = False) -> int:
+def run_app(workspace: Path, tour: bool = False, *, ascii_signs: bool = False) -> int:
     """Run the workbench on this terminal until the person leaves; returns the exit code.
 
     Args:
         tour: begin with the five-minute tour.
+        ascii_signs: draw with ASCII alone.
     Raises:
         UsageError: this terminal cannot show it.
     """
@@ -432,6 +428,8 @@ def run_app(workspace: Path, tour: bool = False) -> int:
         driver = lasting_driver()
     app = WorkbenchApp(workspace, log=log, driver=driver)
     app.tour.wanted = tour
+    if ascii_signs:
+        app.draw_in_ascii()
     with LeaveSignals(app.heed):
         app.run()
     code = app.return_code or 0

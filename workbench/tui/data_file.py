@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from workbench.data.purpose import Purpose
 from workbench.data.row_index import RowReader
 from workbench.data.rows import BadRow, Row
 from workbench.data.sources import read_lines, read_rows
-from workbench.data.statistics import Statistics, Tally
+from workbench.data.statistics import Statistics, Tally, kind_of
 from workbench.errors import TokenizerError
 from workbench.tokenizer.tokenizer import Tokenizer
-from workbench.tui.row_views import Kind, encode, problem_of
+from workbench.tui.row_views import Decoded, token_count
 
 SLICE_SECONDS = 0.05
 MATCHES_KEPT = 100_000
@@ -35,7 +36,7 @@ class Survey:
     rows: int
     bad: int
     lengths: tuple[int, ...]
-    kind: Kind | None
+    kind: Purpose | None
     complete: bool
     statistics: Statistics
 
@@ -110,20 +111,22 @@ class DataFile:
         rows = bad = 0
         lengths: list[int] = []
         tally = Tally()
-        kind: Kind | None = None
+        kind: Purpose | None = None
         for row in islice(self.rows(), SURVEY_ROWS):
             if should_stop():
                 break
             rows += 1
-            tally.add(row)
-            decoded = problem_of(row)
-            if isinstance(decoded, str):
+            if self.reader.format == "text" and isinstance(row, Row) and not str(row.value).strip():
+                continue  # an empty line is nothing to count
+            content = tally.add(row)
+            if content is None:
                 bad += 1
                 continue
+            decoded = Decoded(kind_of(content), content)
             kind = kind or decoded.kind
             if tokenizer is not None and len(lengths) < MEASURED_ROWS:
                 try:
-                    lengths.append(len(encode(decoded, tokenizer)[0]))
+                    lengths.append(token_count(decoded, tokenizer))
                 except TokenizerError:
                     bad += 1
         complete = rows < SURVEY_ROWS

@@ -46,6 +46,12 @@ class TokenView:
     embedding_share: float
     parameters: int
 
+    def share_at(self, vocab_size: int) -> float:
+        """The embeddings' share if the same layers had another vocabulary."""
+        embeddings = self.embedding_share * self.parameters
+        others, scaled = self.parameters - embeddings, embeddings * vocab_size / max(self.vocab_size, 1)
+        return scaled / max(others + scaled, 1)
+
 
 @dataclass(frozen=True)
 class NormView:

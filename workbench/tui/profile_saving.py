@@ -2,10 +2,12 @@
 
 import asyncio
 import shlex
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.atomic import write_atomically
+from workbench.bundled import profiles_folder
 from workbench.language import tr
 from workbench.tui.bridge import JobRequest
 from workbench.tui.modals.ask import AskModal
@@ -15,6 +17,7 @@ from workbench.tui.profile_draft import ProfileDraft
 from workbench.tui.profile_examination import examine
 
 DEFAULT_WORKSPACE = "runs"
+NEAR = 0.3  # share of lines that a profile has in common with its base
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -40,12 +43,29 @@ async def keys_arrived(screen: "Screen[None]") -> None:
 
 
 def show_changes(app: "WorkbenchApp", draft: ProfileDraft) -> None:
-    """What was changed since the draft was opened or saved."""
-    if not draft.edited:
-        app.notify(tr("Nothing was changed."))
-    else:
+    """What was changed since the draft was opened or saved; of a saved one, how it differs from what it began as."""
+    base = base_of(draft)
+    if draft.edited:
         title = tr("{profile}: changes", profile=draft.name)
         app.push_screen(DiffModal(title, draft.original, draft.text))
+    elif base is not None:
+        title = tr("{profile} against {base}", profile=draft.name, base=base.stem)
+        app.push_screen(DiffModal(title, base.read_text(encoding="utf-8"), draft.text))
+    else:
+        app.notify(tr("Nothing was changed."))
+
+
+def base_of(draft: ProfileDraft) -> Path | None:
+    """The bundled profile that most lines of the draft come from; None for a bundled one, and where none is near."""
+    if draft.bundled:
+        return None
+    lines = draft.text.splitlines()
+    nearness = {
+        path: SequenceMatcher(None, path.read_text(encoding="utf-8").splitlines(), lines, autojunk=False).ratio()
+        for path in profiles_folder().glob("*.toml")
+    }
+    nearest = max(nearness, key=lambda path: nearness[path], default=None)
+    return nearest if nearest is not None and NEAR <= nearness[nearest] < 1 else None
 
 
 def copy_command(app: "WorkbenchApp", draft: ProfileDraft) -> None:

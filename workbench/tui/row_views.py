@@ -2,25 +2,23 @@
 
 import json
 from dataclasses import dataclass
-from typing import Literal
 
 from textual.content import Content
 
-from workbench.data.conversations import Conversation, to_conversation, to_text
-from workbench.data.preferences import Encoded, Preference, encode_preference, to_preference
+from workbench.data.conversations import Conversation
+from workbench.data.preferences import Encoded, Preference, encode_preference
+from workbench.data.purpose import Purpose
 from workbench.data.rows import BadRow, Row
+from workbench.data.statistics import Content as RowContent
+from workbench.data.statistics import content_of, kind_of
 from workbench.errors import TokenizerError
 from workbench.language import retell, tr, tr_many
 from workbench.tokenizer.chat_template import Message, encode_conversation
 from workbench.tokenizer.tokenizer import Tokenizer
 
-Kind = Literal["pretrain", "sft", "dpo"]
-
 CHARACTERS_SHOWN = 20_000  # of a row; a longer one is cut before it is styled, or drawing it would take seconds
-TOKENS_SHOWN = 4_000
 PREVIEW_CHARACTERS = 400
 ROLE_STYLES = {"system": "$warning", "user": "$primary", "assistant": "$accent", "tool": "$secondary"}
-TINTS = ("$primary", "$accent")  # of neighbouring trained tokens, so that each can be told from the next
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class Decoded:
         kind: pretrain for a text, sft for a conversation, dpo for a preference pair.
     """
 
-    kind: Kind
-    content: str | Conversation | Preference
+    kind: Purpose
+    content: RowContent
 
 
 @dataclass(frozen=True)
@@ -47,19 +45,24 @@ class RowPreview:
 
 def problem_of(row: Row | BadRow) -> Decoded | str:
     """The row as training reads it, or why it cannot be used."""
-    if isinstance(row, BadRow):
-        return row.reason
-    value = row.value
-    if isinstance(value, str):
-        return Decoded("pretrain", value)
+    if isinstance(row, Row) and isinstance(row.value, str) and not row.value.strip():
+        return Decoded("pretrain", row.value)  # an empty line of a plain text
     try:
-        if "chosen" in value:
-            return Decoded("dpo", to_preference(value))
-        if "text" in value or "content" in value:
-            return Decoded("pretrain", to_text(value))
-        return Decoded("sft", to_conversation(value))
+        content = content_of(row)
     except ValueError as error:
         return str(error)
+    return Decoded(kind_of(content), content)
+
+
+def token_count(decoded: Decoded, tokenizer: Tokenizer) -> int:
+    """Tokens of a row; of a text too long to be read for this, about as many as its beginning lets expect.
+
+    Raises:
+        TokenizerError: the chat template refuses the messages.
+    """
+    counted = len(encode(decoded, tokenizer)[0])
+    content = decoded.content
+    return counted if not isinstance(content, str) else round(counted * max(1.0, len(content) / CHARACTERS_SHOWN))
 
 
 def encode(decoded: Decoded, tokenizer: Tokenizer) -> Encoded:
@@ -133,73 +136,6 @@ def bad_view(row: Row | BadRow, reason: str) -> Content:
         (f"{retell(reason)}\n\n", "$error"),
         (tr("{file}, line {line}", file=row.file, line=row.line), "$foreground 60%"),
     )
-
-
-def token_view(row: Row | BadRow, tokenizer: Tokenizer, sequence_length: int | None, ids_shown: bool) -> Content:
-    """Every token of a row with what training makes of it, told by form as well as by colour.
-
-    Raises:
-        TokenizerError: the chat template refuses the messages.
-    """
-    decoded = problem_of(row)
-    if isinstance(decoded, str):
-        return bad_view(row, decoded)
-    if not isinstance(decoded.content, Preference):
-        return _tokens(*encode(decoded, tokenizer), decoded.kind, tokenizer, sequence_length, ids_shown)
-    parts: list[Content] = []
-    for title, style, (ids, mask) in zip(
-        (f"✓ {tr('chosen')}", f"✗ {tr('rejected')}"),
-        ("$success", "$error"),
-        encode_preference(tokenizer, decoded.content),
-        strict=True,
-    ):
-        parts += [
-            Content.styled(title, f"bold {style}"),
-            _tokens(ids, mask, decoded.kind, tokenizer, sequence_length, ids_shown),
-        ]
-    return Content("\n\n").join(parts)
-
-
-def _tokens(
-    ids: list[int], mask: list[bool], kind: Kind, tokenizer: Tokenizer, sequence_length: int | None, ids_shown: bool
-) -> Content:
-    """The tokens of one row of training, below what they add up to."""
-    limit = len(ids) if kind == "pretrain" or sequence_length is None else sequence_length + 1
-    parts: list[Content] = [_legend(ids, mask, limit, sequence_length), Content("\n\n")]
-    for place, (token, trained) in enumerate(zip(ids[:TOKENS_SHOWN], mask, strict=False)):
-        parts.append(_token(tokenizer, token, place, trained, place >= limit))
-        if ids_shown:
-            parts.append(Content.styled(f":{token}", "$foreground 60%"))
-        parts.append(Content("\n" if b"\n" in tokenizer.token_bytes(token) else " "))
-    if len(ids) > TOKENS_SHOWN:
-        parts.append(Content.styled(tr("… {count:,} more", count=len(ids) - TOKENS_SHOWN), "$foreground 60%"))
-    return Content("").join(parts)
-
-
-def _legend(ids: list[int], mask: list[bool], limit: int, sequence_length: int | None) -> Content:
-    trained, cut = sum(mask[:limit]), max(0, len(ids) - limit)
-    row_of = tr("row of {tokens}", tokens=sequence_length)
-    return Content.assemble(
-        (f"{tr('{count} tokens', count=f'{len(ids):,}')}   ", "bold"),
-        (tr("trained"), f"underline {TINTS[0]}"),
-        f" {trained:,}   ",
-        (tr("not trained"), "$foreground 60%"),
-        f" {len(ids) - trained - cut:,}   ",
-        (tr("cut off"), "strike $error"),
-        f" {cut:,}{f' ({row_of})' if limit == (sequence_length or 0) + 1 else ''}   ",
-        (tr("<control>"), "bold italic $warning"),
-    )
-
-
-def _token(tokenizer: Tokenizer, token: int, place: int, trained: bool, cut: bool) -> Content:
-    control = not tokenizer.token_bytes(token)
-    if cut:
-        style = "strike $error"
-    elif control:
-        style = f"bold italic $warning{' underline' if trained else ''}"
-    else:
-        style = f"underline {TINTS[place % 2]}" if trained else "$foreground 60%"
-    return Content.styled(tokenizer.token_label(token), style)
 
 
 def _turn(message: Message) -> Content:

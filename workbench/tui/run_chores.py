@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from workbench.errors import UsageError, WorkbenchError
@@ -56,14 +58,18 @@ def bring_back(screen: "WorkbenchScreen", trashed: Sequence[Path]) -> None:
 
 async def export_run(screen: "WorkbenchScreen", run: RunSummary) -> None:
     """Ask for a file name, and write the run's newest model there."""
-    detail = tr("The newest model of {run} for llama.cpp, in float16.", run=run.name)
+    detail = tr(
+        "The newest model of {run}. A name that ends in .gguf: one file for llama.cpp and Ollama, in float16. "
+        "Any other: a folder as Hugging Face lays it out, for transformers and vLLM.",
+        run=run.name,
+    )
     answer = await screen.workbench.push_screen_wait(AskModal(tr("Export to"), detail, f"{run.name}.gguf"))
     if answer is None:
         return
     target = Path(answer).expanduser()
     screen.notify(tr("Writing {file}…", file=target.name), markup=False)
     try:
-        await asyncio.to_thread(_export, run.path, target)
+        await asyncio.to_thread(write_model, run.path, target)
     except (WorkbenchError, OSError) as error:
         logger.info("%s was not exported: %s", run.name, error)
         screen.workbench.show_error(tr("{run} was not exported", run=run.name), retell(str(error)))
@@ -71,10 +77,29 @@ async def export_run(screen: "WorkbenchScreen", run: RunSummary) -> None:
         screen.notify(tr("{file} is written", file=target), markup=False)
 
 
-def _export(run: Path, target: Path) -> None:
-    """Write it; the first time this imports torch, which takes seconds."""
-    from workbench.interop.gguf_write import export_gguf
+def write_model(run: Path, target: Path) -> None:
+    """Write the newest model of a run to a GGUF file, or to a folder in Hugging Face's layout.
 
-    if target.suffix != ".gguf":
-        raise UsageError(str(target), "is no name of a GGUF file", "let it end in .gguf")
-    export_gguf(RunDirectory(run).model_directory(), target)
+    Raises:
+        UsageError, ModelError: the target is there already, or the model cannot be written so.
+        RunError: there is no model yet.
+    """
+    model = RunDirectory(run).model_directory()
+    if target.suffix == ".gguf":
+        from workbench.interop.gguf_write import export_gguf
+
+        export_gguf(model, target)
+        return
+    if target.exists():
+        raise UsageError(str(target), "exists already", "give another file, or remove it")
+    # Beside the target first, so that nothing half copied stands under its name.
+    with TemporaryDirectory(dir=_nearest(target.absolute().parent), prefix=".export-") as folder:
+        copy = Path(folder) / "model"
+        shutil.copytree(model, copy, ignore=shutil.ignore_patterns("resume"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy.rename(target)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the first above it that is there."""
+    return next(each for each in (folder, *folder.parents) if each.is_dir())

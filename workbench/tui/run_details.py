@@ -1,7 +1,7 @@
 """What the Home screen tells of one run, read from its directory."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from workbench.cells import wrap
 from workbench.language import retell, tr
@@ -55,8 +55,16 @@ def _read_stage(run: RunDirectory, name: str) -> StageDetails:
     return StageDetails(name, losses, best, step, len(stage.checkpoints()))
 
 
-def describe(details: RunDetails, width: int) -> list[Figure]:
-    """The run as figures for a pane of that width."""
+def describe(details: RunDetails, width: int, height: int) -> list[Figure]:
+    """The run as figures for a pane of that size: the less room there is, the less is told of each stage."""
+    head = _describe_run(details, width)
+    apart = [line for stage in details.stages for line in (Figure("", ""), *_describe_stage(stage))]
+    close = [line for stage in details.stages for line in _describe_stage(stage)[:2]]
+    forms = ([*head, *apart], [*head, *close], [*head, *map(_in_one_line, details.stages)])
+    return next((form for form in forms if len(form) <= height), forms[-1])
+
+
+def _describe_run(details: RunDetails, width: int) -> list[Figure]:
     run = details.summary
     seconds, state = max(0.0, time.time() - run.updated_at), tr(STATUS_WORDS[run.label])
     now = seconds < NOW_SECONDS
@@ -69,10 +77,13 @@ def describe(details: RunDetails, width: int) -> list[Figure]:
     if details.message:
         lines = wrap(retell(details.message), max(NARROWEST, width))
         figures += [Figure("", ""), *(Figure("", line, tone="error") for line in lines)]
-    for stage in details.stages:
-        figures.append(Figure("", ""))
-        figures += _describe_stage(stage)
     return figures
+
+
+def _in_one_line(stage: StageDetails) -> Figure:
+    loss, *_ = _describe_stage(stage)
+    note = "" if stage.best_val_loss is None else f"{figure(stage.best_val_loss)} @ {stage.best_step:,}"
+    return replace(loss, note=note)
 
 
 def _describe_stage(stage: StageDetails) -> list[Figure]:

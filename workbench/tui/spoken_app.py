@@ -8,12 +8,15 @@ from rich.align import Align
 from rich.text import Text
 from textual.app import App
 from textual.await_complete import AwaitComplete
+from textual.binding import Binding
 from textual.command import CommandList, CommandPalette
 from textual.filter import LineFilter
 from textual.theme import ThemeProvider
 from textual.widgets.option_list import Option
 
 from workbench.language import tr
+from workbench.preferences import remember
+from workbench.tui.ascii_screen import AsciiFilter, spelled
 from workbench.tui.signs import Harmless
 
 Code = TypeVar("Code")
@@ -46,13 +49,34 @@ class SpokenApp(App[Code]):
     """An app whose palette, choice of colours and hint about leaving come from the catalogue.
 
     Nothing that it shows can steer the terminal.
+
+    Attributes:
+        ascii: whether signs are drawn in ASCII.
     """
 
+    ascii = False
     _harmless = Harmless()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """What every line passes on its way to the terminal."""
         return [*super().get_line_filters(), self._harmless]
+
+    def remember_theme(self, theme: str) -> None:
+        """The colours somebody chose hold at the next start too."""
+        try:
+            remember("theme", theme)
+        except (OSError, ValueError) as error:
+            self.notify(tr("The colours are not remembered: {error}", error=error), severity="warning", markup=False)
+
+    def draw_in_ascii(self) -> None:
+        """From now on, draw every line, block and arrow with characters that any font has."""
+        self.ascii = True
+        self._filters.append(AsciiFilter())
+
+    def get_key_display(self, binding: Binding) -> str:
+        """The key as people write it."""
+        shown = super().get_key_display(binding)
+        return spelled(shown) if self.ascii else shown
 
     def action_command_palette(self) -> None:
         """Show the palette."""

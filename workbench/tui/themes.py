@@ -1,8 +1,12 @@
-"""The workbench's own colours, dark and light; every theme of Textual can be chosen beside them."""
+"""The workbench's own colours: dark, light, and both for eyes that do not tell red from green.
+
+Every theme of Textual can be chosen beside them, among them two of the terminal's own colours (ansi-dark, ansi-light).
+"""
+
+from dataclasses import replace
 
 from textual.theme import Theme
 
-# Blue and orange stay apart for every common kind of colour blindness.
 DARK = Theme(
     name="workbench-dark",
     primary="#5fa8e8",
@@ -33,4 +37,28 @@ LIGHT = Theme(
     dark=False,
     variables={"border": "#b9b4a7", "border-blurred": "#b9b4a7", "footer-key-foreground": "#b35c00"},
 )
-THEMES = (DARK, LIGHT)
+# Green and red look alike to one man in twelve. Okabe and Ito's colours (2008) stay apart for every common kind of
+# colour blindness: what is well is sky blue, what is wrong vermillion, what is to be watched yellow.
+COLOUR_BLIND = replace(
+    DARK,
+    name="workbench-colour-blind",
+    primary="#56b4e9",
+    secondary="#cc79a7",
+    accent="#e69f00",
+    success="#7cc8f5",
+    warning="#f0e442",
+    error="#e8591a",
+    variables={**DARK.variables, "footer-key-foreground": "#e69f00"},
+)
+COLOUR_BLIND_LIGHT = replace(
+    LIGHT,
+    name="workbench-colour-blind-light",
+    primary="#0072b2",
+    secondary="#a04a7c",
+    accent="#9a5b00",
+    success="#005f99",
+    warning="#8f7a00",
+    error="#8c1d00",
+    variables={**LIGHT.variables, "footer-key-foreground": "#9a5b00"},
+)
+THEMES = (DARK, LIGHT, COLOUR_BLIND, COLOUR_BLIND_LIGHT)

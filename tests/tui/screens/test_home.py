@@ -323,7 +323,7 @@ async def test_exporting_asks_for_a_file_and_tells_what_came_of_it(
     async with app.run_test(size=(80, 24)) as pilot:
         table = app.current.query_one(RunTable)
         await wait_until(pilot, lambda: bool(table.runs))
-        for name, told in (("model.bin", "let it end in .gguf"), ("model.gguf", "was not exported")):
+        for name, told in (("model.gguf", "was not exported"), ("model", "was not exported")):
             await pilot.press("e")
             await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
             app.screen.query_one(Input).value = str(tmp_path / name)
@@ -331,4 +331,4 @@ async def test_exporting_asks_for_a_file_and_tells_what_came_of_it(
             await wait_until(pilot, lambda told=told: told in screen_text(app))
             await pilot.press("escape")
             await wait_until(pilot, lambda: app.screen is app.current)
-        assert not (tmp_path / "model.gguf").exists()
+        assert not (tmp_path / "model.gguf").exists() and not (tmp_path / "model").exists()

@@ -172,3 +172,59 @@ async def test_a_damaged_model_is_told_and_the_workbench_lives(
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.press("6")
         await wait_until(pilot, lambda: "could not be opened" in screen_text(app))
+
+
+async def test_the_keys_of_a_view_are_named_below_it(
+    model: Path, workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(app, pilot, wait_until, model)
+        await wait_until(pilot, lambda: "→ Token" in screen_text(app).splitlines()[-1])
+        before = screen.token
+        await pilot.press("left")
+        assert screen.token == before - 1
+
+
+async def test_an_attention_map_uses_the_room_and_names_its_columns(
+    model: Path, workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(200, 50)) as pilot:
+        screen = await opened(app, pilot, wait_until, model)
+        screen.view = "tokens"
+        await pilot.press("f2", "f2")
+        await wait_until(pilot, lambda: "mean of all heads" in screen_text(app))
+        lines = screen_text(app).splitlines()
+        labels = screen.inspected.labels
+        heads = next(line for line in lines if line.count(labels[0][:5]) and line.count(labels[1][:5]))
+        first = next(line for line in lines[lines.index(heads) + 1 :] if labels[0] in line)
+        assert "█" * 6 in first  # the first token can only look at itself
+
+
+async def test_tokens_are_told_apart_without_a_background(
+    model: Path, workbench: MakeApp, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTUAL_THEME", "workbench-light")
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await opened(app, pilot, wait_until, model)
+        await pilot.pause(0.2)
+        strips: Any = app.screen._compositor.render_strips(app.screen.size)
+        grounds = {segment.style.bgcolor.triplet for strip in strips[4:14] for segment in strip if segment.style}
+        assert all(sum(ground) > 450 for ground in grounds if ground), grounds  # light, but for the cursor
+
+
+async def test_other_vocabularies_take_other_shares(
+    model: Path, workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(app, pilot, wait_until, model)
+        view = screen.inspected.known("tokens")
+        inner = sum(
+            v.numel() for n, v in screen.inspected.model.named_parameters() if "embed" not in n and "head" not in n
+        )
+        each = (view.parameters - inner) / view.vocab_size
+        assert view.share_at(65_536) == pytest.approx(each * 65_536 / (each * 65_536 + inner))
+        assert f"65,536 {view.share_at(65_536):.1%}" in screen_text(app)

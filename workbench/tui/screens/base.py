@@ -1,25 +1,31 @@
 """What every screen of the workbench has: the bar at the top, its own panes, the keys at the bottom."""
 
+import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import on
 from textual._context import NoActiveAppError
 from textual.app import ComposeResult, RenderResult
 from textual.containers import Container
 from textual.css.query import NoMatches
+from textual.events import Mount
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
 from workbench.language import tr
+from workbench.tui.places import Place
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.top_bar import RunIndicator, TopBar
 from workbench.tui.widgets.tour_pane import TourPane
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
+
+logger = logging.getLogger(__name__)
 
 Subject = Path | str
 """What one screen hands another: a run directory, a data file, a profile by name."""
@@ -46,8 +52,8 @@ class WorkbenchScreen(Screen[None]):
     """A screen of the workbench.
 
     A subclass sets `MODE`, `SCOPE` and `ABOUT`, declares `BINDINGS = bindings(SCOPE)` and yields its panes from
-    `compose_panes`. It may override `show_numbers`, `show_charts`, `catch_up`, `speak_again`, `receive`, `unsaved` and
-    `action_outward`.
+    `compose_panes`. It may override `show_numbers`, `show_charts`, `catch_up`, `speak_again`, `receive`, `unsaved`,
+    `place`, `return_to` and `action_outward`.
     """
 
     MODE: ClassVar[str] = ""
@@ -128,6 +134,27 @@ class WorkbenchScreen(Screen[None]):
         self.refresh_run()
         self.refresh_charts()
         self.refresh_bindings()
+
+    @on(Mount)
+    def _find_the_place(self) -> None:
+        """Return to where somebody left the screen."""
+        place = self.workbench.places.of(self.MODE)
+        if place:
+            try:
+                self.return_to(place)
+            except (KeyError, TypeError, ValueError):
+                logger.exception("%s could not return to %s", self.MODE, place)
+
+    def place(self) -> Place:
+        """Where the screen is, as plain values, for the next start."""
+        return {}
+
+    def return_to(self, place: Place) -> None:
+        """Go where `place` told once; what is gone meanwhile is passed over.
+
+        Raises:
+            KeyError, TypeError, ValueError: this is no place that this screen wrote.
+        """
 
     def receive(self, subject: Subject) -> None:
         """Take what another screen hands over; called after the switch to this screen."""

@@ -18,13 +18,16 @@ from workbench.tui.actions import bindings
 from workbench.tui.data_fetching import fetch_data
 from workbench.tui.data_file import MEASURED_ROWS, DataFile, Survey
 from workbench.tui.data_sources import DataSource, data_files_of, find_sources
+from workbench.tui.lint_lines import finding_line
+from workbench.tui.mask_xray import token_view
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.choice import ChoiceModal
-from workbench.tui.row_views import decoded_view, raw_view, token_view
+from workbench.tui.places import Place
+from workbench.tui.row_views import decoded_view, raw_view
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.tokenizer_choice import TokenizerChoice, find_tokenizers
 from workbench.tui.widgets.figures import Figure
-from workbench.tui.widgets.hanging import hanging, room_in_box
+from workbench.tui.widgets.hanging import room_in_box
 from workbench.tui.widgets.length_pane import LengthPane
 from workbench.tui.widgets.row_detail import RowDetail
 from workbench.tui.widgets.row_list import RowList
@@ -36,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 VIEWS = ("turns", "tokens", "raw")
 VIEW_NAMES = {"turns": mark("turns"), "tokens": mark("tokens"), "raw": mark("raw")}
-SIGNS = {"error": ("✗", "$error"), "warning": ("!", "$warning"), "note": ("·", "$primary")}
 
 
 class DataScreen(WorkbenchScreen):
@@ -45,7 +47,8 @@ class DataScreen(WorkbenchScreen):
     MODE = SCOPE = "data"
     ABOUT = mark(
         "Look at data as the model will see it. The token view shows what is trained: underlined tokens carry loss, "
-        "plain ones are context only, struck ones do not fit into a row; control tokens are slanted."
+        "plain ones are context only, struck ones do not fit into a row, dotted cells behind them are padding; control "
+        "tokens are slanted."
     )
     BINDINGS = bindings("data")
 
@@ -87,6 +90,23 @@ class DataScreen(WorkbenchScreen):
     def receive(self, subject: Subject) -> None:
         """Look at a file."""
         self._add(Path(subject))
+
+    def place(self) -> Place:
+        """The row that is shown, and how."""
+        file = str(self._wanted.absolute()) if self._wanted is not None else ""
+        added = [str(path.absolute()) for path in self._added]
+        row = self.query_one(RowList).cursor
+        return {"file": file, "row": row, "view": self.view, "ids": self.ids_shown, "added": added}
+
+    def return_to(self, place: Place) -> None:
+        """Open the file again, and go to the row once it is known."""
+        self.view = place["view"] if place["view"] in VIEWS else self.view
+        self.ids_shown = place["ids"] is True
+        self._added = [path for path in map(Path, place["added"]) if path.exists()]
+        path, row = Path(place["file"]), place["row"]
+        if place["file"] and path.is_file() and isinstance(row, int):
+            self._open(path)
+            self.query_one(RowsPane).go_when_known(row)
 
     @property
     def file(self) -> DataFile | None:
@@ -198,7 +218,9 @@ class DataScreen(WorkbenchScreen):
     def on_rows_pane_grew(self, message: RowsPane.Grew) -> None:
         """Count what is known by now."""
         if self.query_one(RowsPane).has_class("-broken"):
-            self.query_one(LengthPane).show_lengths((), None)
+            lengths = self.query_one(LengthPane)
+            lengths.show([Figure("", tr("nothing to count"))])
+            lengths.border_subtitle = ""
             self.query_one(RowDetail).show(tr("Row"), Content(""))
         elif self.survey is not None and self.file is not None and self.file.complete:
             self._show_lengths()  # it may have been surveyed before its end was seen
@@ -419,17 +441,9 @@ class DataScreen(WorkbenchScreen):
     @work(exclusive=True, group="ask")
     async def _show_findings(self) -> None:
         width = room_in_box(96, self.app.size.width)
-        lines = [_finding_line(finding, width) for finding in self._findings]
+        lines = [finding_line(finding, width) for finding in self._findings]
         title = tr_many("{count} finding", "{count:,} findings", len(lines))
         number = await self.workbench.push_screen_wait(ChoiceModal(title, lines, self._finding_at, tr("f again")))
         if number is not None:
             self._finding_at = number
             self.query_one(RowsPane).go_to_line(self._findings[number].line)
-
-
-def _finding_line(finding: Finding, width: int) -> Content:
-    sign, colour = SIGNS[finding.severity]
-    head = Content.assemble(
-        (f"{sign} ", f"bold {colour}"), (f"{tr('line {line:>7,}', line=finding.line)}  ", "$foreground 60%")
-    )
-    return hanging(head, retell(finding.message), width)

@@ -20,6 +20,7 @@ from workbench.tui.actions import bindings
 from workbench.tui.bridge import JobRequest
 from workbench.tui.device import DeviceMeter, Gauge
 from workbench.tui.modals.start import StartModal
+from workbench.tui.places import Place
 from workbench.tui.run_chores import bring_back, delete_runs, export_run
 from workbench.tui.run_details import RunDetails, describe, read_details
 from workbench.tui.screens.base import WorkbenchScreen
@@ -85,6 +86,14 @@ class HomeScreen(WorkbenchScreen):
         super().catch_up()
         self.reload()
 
+    def place(self) -> Place:
+        """The run under the cursor."""
+        return {"run": self.run.name} if self.run is not None else {}
+
+    def return_to(self, place: Place) -> None:
+        """Put the cursor there, once the runs are read."""
+        self.query_one(RunTable).go_to(str(place["run"]))
+
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
@@ -146,7 +155,7 @@ class HomeScreen(WorkbenchScreen):
         pane, details = self.query_one("#details", Figures), self._details
         if details is not None and self.run is not None and self.run.name == details.summary.name:
             pane.border_title = details.summary.name.replace("[", r"\[")
-            pane.show(describe(details, pane.content_size.width))
+            pane.show(describe(details, pane.content_size.width, pane.content_size.height))
 
     def _read_meter(self) -> None:
         if not self.is_current:

@@ -15,6 +15,7 @@ from workbench.language import mark, retell, tr
 from workbench.tui.actions import bindings
 from workbench.tui.inspected import Inspected, KernelView, open_model
 from workbench.tui.modals.choice import ChoiceModal
+from workbench.tui.places import Place
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.widgets.inspection_views import MEAN, draw
 from workbench.tui.widgets.model_list import LIVE, ModelChoice, find_models, models_of
@@ -82,6 +83,24 @@ class InspectScreen(WorkbenchScreen):
             self._choose(choices[0])
         else:
             self.notify(tr("{run} has no model yet", run=path.name), severity="warning", markup=False)
+
+    def place(self) -> Place:
+        """The model, the text and the view."""
+        at = {"text": self.query_one("#text", Input).value, "view": self.view}
+        chosen = self._wanted
+        if chosen is None or chosen.directory is None:  # one in training is gone by the next start
+            return at
+        model = {"run": chosen.run, "what": chosen.what, "directory": str(chosen.directory.absolute())}
+        return {**at, "layer": self.at_layer, "head": self.at_head, "model": model}
+
+    def return_to(self, place: Place) -> None:
+        """The same view of the same text by the same model, where it still is there."""
+        self.query_one("#text", Input).value = str(place["text"])
+        self.view = place["view"] if place["view"] in VIEWS else self.view
+        model = place.get("model")
+        if model is not None and (directory := Path(model["directory"])).is_dir():
+            self.at_layer, self.at_head = int(place["layer"]), int(place["head"])
+            self._choose(ModelChoice(str(model["run"]), str(model["what"]), directory))
 
     # --- models -----------------------------------------------------------------------------------------------------
 

@@ -13,14 +13,16 @@ from textual.worker import get_current_worker
 
 from workbench.config import Profile
 from workbench.errors import WorkbenchError
-from workbench.language import mark, retell, tr, tr_many
+from workbench.language import mark, retell, tr
 from workbench.profile import list_profiles
 from workbench.tui.actions import bindings
 from workbench.tui.modals.dry_run import measure
 from workbench.tui.modals.profiles import ProfilesModal, profile_files
+from workbench.tui.places import Place
 from workbench.tui.profile_draft import Location, ProfileDraft, Section, found_again
 from workbench.tui.profile_examination import Examination, Problem, examine, values_at
 from workbench.tui.profile_saving import copy_command, keys_arrived, may_leave, run_draft, save_draft, show_changes
+from workbench.tui.profile_telling import tell_result
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.setting_fields import SettingField, fields_shown
 from workbench.tui.stage_templates import ask_stage, may_remove
@@ -81,6 +83,21 @@ class ProfileScreen(WorkbenchScreen):
     def receive(self, subject: Subject) -> None:
         """Edit a profile by name or path."""
         self._exchange(str(subject))
+
+    def place(self) -> Place:
+        """The profile and the part that is shown."""
+        draft = self.draft
+        if draft is None:
+            return {}
+        profile = draft.path.stem if draft.bundled else str(draft.path.absolute())
+        return {"profile": profile, "part": self.section.title}
+
+    def return_to(self, place: Place) -> None:
+        """Open the profile again, if it still is there."""
+        profile, part = str(place["profile"]), str(place["part"])
+        if Path(profile).is_file() or any(each.name == profile for each in list_profiles()):
+            self.lead_to = part
+            self._exchange(profile)
 
     def unsaved(self) -> str:
         """Edits that no file holds yet."""
@@ -336,23 +353,8 @@ class ProfileScreen(WorkbenchScreen):
         self._show_values(self.query_one(SettingsForm), refill=False)
         if self._tell_result:
             self._tell_result = False
-            self._tell(found)
-
-    def _tell(self, found: Examination) -> None:
-        warnings = found.estimate.problems if found.estimate is not None else ()
-        if found.problems:
-            told = tr_many(
-                "{count} to put right, listed under Checks",
-                "{count:,} to put right, listed under Checks",
-                len(found.problems),
-            )
-            self.notify(told, severity="error")
-            self.query_one(ProblemList).focus()
-        elif warnings:
-            words = tr("It does not fit here: {reasons}", reasons=retell("; ".join(warnings)))
-            self.notify(words, severity="warning", markup=False)
-        else:
-            self.notify(tr("Sound: every setting, every file, memory and disk."))
+            if tell_result(self, found):
+                self.query_one(ProblemList).focus()
 
     async def on_problem_list_chosen(self, message: ProblemList.Chosen) -> None:
         """Go to the field of a problem, or to its line."""

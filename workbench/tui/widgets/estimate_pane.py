@@ -13,7 +13,7 @@ from workbench.schedule import Schedule
 from workbench.tui.widgets.figures import Figure, Figures
 from workbench.tui.widgets.spark import levels
 
-COURSE_CELLS = 16
+COURSE_CELLS = 12
 
 
 class EstimatePane(Figures):

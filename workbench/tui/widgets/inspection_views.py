@@ -22,7 +22,9 @@ MEAN = 0  # of all heads, in place of one
 _LABEL = 12
 _BAR = 16
 _BEFORE = 5  # rows above the token that is pointed at, so that it is in sight
-_STYLES = ("on grey23", "on grey15")  # neighbouring tokens, told apart by more than their text
+_STYLES = ("underline", "")  # neighbouring tokens, told apart on every background
+_VOCABULARIES = (1_024, 4_096, 16_384, 65_536)  # whose embeddings are held against the model's own
+_WIDEST_CELL = 6  # of an attention map
 
 
 def draw(view: str, inspected: Inspected, found: Any, token: int, layer: int, head: int, width: int) -> RenderableType:
@@ -77,6 +79,8 @@ def _tokens(inspected: Inspected, found: TokenView, token: int) -> RenderableTyp
         share=found.embedding_share,
         parameters=count(found.parameters),
     )
+    shares = (f"{size:,} {_share(found.share_at(size))}" for size in _VOCABULARIES)
+    told += tr("of other vocabularies they would be: {shares}", shares="   ".join(shares)) + "\n\n"
     head = Text(told, style="dim")
     line = Text()
     for index, label in enumerate(found.labels):
@@ -140,12 +144,17 @@ def _attention(inspected: Inspected, maps: Any, token: int, layer: int, head: in
     for key in best:
         looks.append(f"  {clip(inspected.labels[key], _LABEL)} {bar(float(row[key]), _BAR)} {row[key]:6.1%}\n")
     parts.append(looks)
-    cells = max(1, width - _LABEL - 4)
-    first = max(0, min(token - cells // 2, len(row) - cells))  # as many columns as there is room for, about the token
+    room = max(1, width - _LABEL - 4)
+    cell = max(1, min(_WIDEST_CELL, room // len(row)))
+    columns = room // cell
+    first = max(0, min(token - columns // 2, len(row) - columns))  # as many as there is room for, about the token
+    if cell > 2:
+        names = " ".join(clip(label, cell - 1) for label in inspected.labels[first : first + columns])
+        parts.append(Text(f"{' ' * (_LABEL + 2)}{names}", style="dim", no_wrap=True))
     for index in range(len(weights)):
-        line = Text(f"{'▸' if index == token else ' '}{clip(inspected.labels[index], _LABEL)} ")
-        for value in weights[index][first : first + cells]:
-            line.append(shade(float(value)), shade_style(float(value)))
+        line = Text(f"{'▸' if index == token else ' '}{clip(inspected.labels[index], _LABEL)} ", no_wrap=True)
+        for value in weights[index][first : first + columns]:
+            line.append(shade(float(value)) * cell, shade_style(float(value)))
         line.stylize("bold" if index == token else "dim", 0, _LABEL + 2)
         parts.append(line)
     return Group(*parts)

@@ -42,7 +42,8 @@ def _bins(lengths: Sequence[int]) -> list[Figure]:
     for length in lengths:
         counts[min(BINS, length // step)] += 1
     most = max(counts)
-    names = [*(f"{n * step}-{(n + 1) * step - 1}" for n in range(BINS)), f"{BINS * step}+"]
+    edges = [(n * step, (n + 1) * step - 1) for n in range(BINS)]
+    names = [*(f"{low}-{high}" if low < high else f"{low}" for low, high in edges), f"{BINS * step}+"]
     return [
         Figure(name, f"{counted / len(lengths):4.0%}", bar(counted / most, BAR_CELLS))
         for name, counted in zip(names, counts, strict=True)

@@ -45,6 +45,7 @@ class RowsPane(Vertical):
         self.matches: list[int] = []
         self._wanted = ""
         self._searching = False
+        self._awaited: int | None = None
 
     def compose(self) -> ComposeResult:
         """Rows, the problem in their place, the search field."""
@@ -67,6 +68,7 @@ class RowsPane(Vertical):
     def open(self, path: Path) -> None:
         """Begin with another file; a broken one is a message in place of its rows."""
         self.workers.cancel_node(self)
+        self._awaited = None
         self.end_search()
         self.rows.begin()
         self.border_title = path.name.replace("[", r"\[")
@@ -84,6 +86,10 @@ class RowsPane(Vertical):
         """Count tokens with another tokenizer."""
         self.tokenizer = tokenizer
         self.rows.forget()
+
+    def go_when_known(self, number: int) -> None:
+        """Put the cursor on a row as soon as the scan has come to it, unless somebody moved it by then."""
+        self._awaited = number
 
     def go_to_line(self, line: int) -> None:
         """Put the cursor on the row that begins at a line of the file."""
@@ -120,6 +126,10 @@ class RowsPane(Vertical):
             self._break(tr("{file} holds no rows: it is empty", file=file.path.name))
         elif begins and rows.total:
             rows.cursor = 0
+        if self._awaited is not None and (self._awaited < rows.total or file.complete):
+            if rows.cursor == 0:
+                rows.go_to(self._awaited)
+            self._awaited = None
         self.show_place()
         self.post_message(self.Grew())
 

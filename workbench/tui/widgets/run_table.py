@@ -114,6 +114,7 @@ class RunTable(Vertical):
         self.runs: Sequence[RunSummary] = ()
         self.marked: set[str] = set()
         self._header = ""
+        self._wanted: str | None = None
 
     def compose(self) -> ComposeResult:
         """The titles, the rows, the filter, the words for an empty workspace."""
@@ -163,6 +164,10 @@ class RunTable(Vertical):
         self.marked &= {run.name for run in runs}
         self.set_class(not runs, "-none")
         self._fill()
+
+    def go_to(self, name: str) -> None:
+        """Put the cursor on a run, as soon as it is there."""
+        self._wanted = name
 
     def say_when_empty(self, words: Content) -> None:
         """What stands there while there is no run."""
@@ -218,6 +223,8 @@ class RunTable(Vertical):
         shown = [run for run in self.runs if wanted in run.name.lower()]
         here = self.current.name if self.current is not None else None
         names = [run.name for run in shown]
+        if self._wanted in names:
+            here, self._wanted = self._wanted, None
         prompts = [_row(run, columns, name_width, marked=run.name in self.marked) for run in shown]
         if names == [option.id for option in rows.options]:
             for index, prompt in enumerate(prompts):
@@ -260,10 +267,10 @@ def _row(run: RunSummary, columns: Sequence[Column], name_width: int, *, marked:
     parts: list[tuple[str, str]] = [(name, "bold $accent" if marked else "bold")]
     for column in columns:
         text, style = column.cell(run)
-        parts += [(" " * GAP, ""), (set_cell_size(text, column.cells), style if text else "")]
+        parts += [(" " * GAP, ""), (_fitted(text, column.cells), style if text else "")]
     return Content.assemble(*parts)
 
 
 def _fitted(name: str, width: int) -> str:
-    """The name in exactly `width` cells, with a mark where it was cut."""
+    """A name in exactly `width` cells, with a mark where it was cut."""
     return set_cell_size(name, width) if cell_len(name) <= width else f"{set_cell_size(name, width - 1)}…"

@@ -52,7 +52,7 @@ def _counted(found: Statistics) -> Iterator[Figure]:
     if found.turns:
         yield Figure(tr("empty"), tr("{count} answers", count=f"{found.problems.get('empty answer', 0):,}"))
     for place, (script, number) in enumerate(list(found.scripts.items())[:SCRIPTS_SHOWN]):
-        yield Figure("" if place else tr("written in"), f"{number / usable:.0%}", note=_script(script))
+        yield Figure(" " if place else tr("written in"), f"{number / usable:.0%}", note=_script(script))
 
 
 def _script(name: str) -> str:

@@ -8,7 +8,6 @@ import pytest
 
 from workbench import events
 from workbench.events import Event
-from workbench.tui import app as app_module
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
 from workbench.tui.modals.quit import QuitModal
@@ -27,7 +26,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         directories.append(directory)
         return 123
 
-    monkeypatch.setattr(app_module, "hand_over", hand_over)
+    monkeypatch.setattr("workbench.tui.handover.hand_over", hand_over)
     return directories
 
 
@@ -158,7 +157,7 @@ async def test_a_process_that_cannot_be_started_is_told(
     def hand_over(directory: Path) -> int:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(app_module, "hand_over", hand_over)
+    monkeypatch.setattr("workbench.tui.handover.hand_over", hand_over)
     app = begin.app
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)

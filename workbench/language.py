@@ -7,7 +7,7 @@ English, into a file perhaps, is translated when it is shown: `retell`.
 
 import locale
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from string import Formatter
@@ -27,7 +27,8 @@ SINGLE_WORDS = frozenset({"run", "stage", "key", "name", "number", "load", "fair
 ANYTHING = frozenset({"text", "error", "cause", "told", "choices"})
 """Placeholders that may stand for several sentences; all others stand for a part of one."""
 _LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as in the C library
-_JOINTS = (("\n", "\n"), ("; ", "；"), (": ", "："), (". ", "。"), (", ", "，"))
+_BETWEEN_CLAUSES = "; "
+_JOINTS = (("\n", "\n"), (_BETWEEN_CLAUSES, "；"), (": ", "："), (". ", "。"), (", ", "，"))
 """Where engines put sentences together, and what stands there in Chinese."""
 
 _BULLET = "  - "
@@ -121,20 +122,13 @@ def _retold(chosen: Language, text: str) -> str:
         if match := pattern.fullmatch(text):
             return told.format(**{name: _retold(chosen, value) for name, value in match.groupdict().items()})
     for joint, here in _JOINTS:
-        parts = text.split(joint)
-        if len(parts) > 1 and any(_retold(chosen, part) != part for part in parts):
-            return "".join(_joined([_retold(chosen, part) for part in parts], joint, here))
+        head, found, rest = text.partition(joint)  # the rest may be known as a whole
+        told, more = (_retold(chosen, head), _retold(chosen, rest)) if found else (head, rest)
+        if (told, more) != (head, rest):
+            # A place or a figure that stayed as it was keeps the sign behind it.
+            translated = joint == _BETWEEN_CLAUSES or _is_chinese(told[-1:]) or _is_chinese(more[:1])
+            return f"{told}{here if translated else joint}{more}"
     return text
-
-
-def _joined(parts: Iterable[str], joint: str, here: str) -> Iterator[str]:
-    """The parts with a joint between them: the Chinese one behind Chinese, the English one behind what stayed so."""
-    before = ""
-    for part in parts:
-        if before:
-            yield here if _is_chinese(before[-1]) or _is_chinese(part[:1]) else joint
-        yield part
-        before = part or before
 
 
 def _is_chinese(character: str) -> bool:

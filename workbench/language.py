@@ -22,6 +22,8 @@ VARIABLE = "LLM_WORKBENCH_LANG"
 TRANSLATIONS = Path(__file__).parent / "translations"
 RETOLD = "engine"
 """Files of a catalogue whose names begin so hold what engines say: `retell` recognises these sentences."""
+HELPS = "settings.toml"
+"""What the settings are for, which engines say too, without the full stop."""
 SINGLE_WORDS = frozenset({"run", "stage", "key", "name", "number", "load", "fair"})
 """Placeholders of engines' sentences that stand for something without a space."""
 ANYTHING = frozenset({"text", "error", "cause", "told", "choices"})
@@ -140,6 +142,8 @@ def _engine_sentences(chosen: Language) -> tuple[dict[str, str], list[tuple[re.P
     """What engines say word for word, and as patterns; of these, those that say the most first."""
     files = [path for path in catalogue_files(chosen) if path.name.startswith(RETOLD)]
     told = {english: words for path in files for english, words in _read(path).items()}
+    helps = _read(TRANSLATIONS / chosen / HELPS)
+    told |= {english.removesuffix("."): words.removesuffix("。") for english, words in helps.items()}
     open_ones = sorted(filter(placeholders, told), key=_literal_length, reverse=True)
     return told, [(_pattern(english), told[english]) for english in open_ones]
 

@@ -4,6 +4,8 @@ import argparse
 import ast
 import errno
 import inspect
+import json.decoder
+import json.scanner
 import os
 import re
 from collections.abc import Iterator
@@ -25,7 +27,8 @@ SCHEMAS = ("Profile", "RunSettings", "TokenizerSettings", "ModelSettings", "Stag
 """The settings classes that the form of the Profile screen shows."""
 PUT_TOGETHER = (
     *("input should", "string should"),  # pydantic's
-    *("no such file in {text}", "{name} parameters"),
+    *("no such file in {text}", "{name} parameters", "{name} or {key}", "{name} and {key}", "did you mean {name} or"),
+    *("{text} (at ", "Invalid ", "Unclosed array", "Cannot overwrite", "Expected ", "Unterminated string"),  # tomli's
     *("invalid int value", "invalid float value"),  # argparse's
     *("the text is not valid TOML", "was {old}", "found none", "known here are", "not UTF-8: byte", "install it with"),
     *("or it should be", "or go on for more steps", "or run again from there", "then go back to the last"),
@@ -134,6 +137,7 @@ def test_every_sentence_of_an_engine_is_still_said() -> None:
     said = "\n".join(text for path in SOURCES for text in literals_in(path))
     said += "\n".join(f"{entry.description}\n{entry.measured}" for entry in list_profiles())
     said += re.sub(r"%(\(\w+\))?[rs]", "{}", inspect.getsource(argparse))
+    said += inspect.getsource(json.decoder) + inspect.getsource(json.scanner)
     said += "\n".join(map(os.strerror, errno.errorcode))
     measured = set(language._read(language.TRANSLATIONS / "zh" / "engine_profiles.toml"))  # other figures may come
     ours = retold_ids("zh") - measured

@@ -7,7 +7,7 @@ English, into a file perhaps, is translated when it is shown: `retell`.
 
 import locale
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from string import Formatter
@@ -22,12 +22,15 @@ VARIABLE = "LLM_WORKBENCH_LANG"
 TRANSLATIONS = Path(__file__).parent / "translations"
 RETOLD = "engine"
 """Files of a catalogue whose names begin so hold what engines say: `retell` recognises these sentences."""
+HELPS = "settings.toml"
+"""What the settings are for, which engines say too, without the full stop."""
 SINGLE_WORDS = frozenset({"run", "stage", "key", "name", "number", "load", "fair"})
 """Placeholders of engines' sentences that stand for something without a space."""
 ANYTHING = frozenset({"text", "error", "cause", "told", "choices"})
 """Placeholders that may stand for several sentences; all others stand for a part of one."""
 _LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as in the C library
-_JOINTS = (("\n", "\n"), ("; ", "；"), (": ", "："), (". ", "。"), (", ", "，"))
+_BETWEEN_CLAUSES = "; "
+_JOINTS = (("\n", "\n"), (_BETWEEN_CLAUSES, "；"), (": ", "："), (". ", "。"), (", ", "，"))
 """Where engines put sentences together, and what stands there in Chinese."""
 
 _BULLET = "  - "
@@ -121,20 +124,13 @@ def _retold(chosen: Language, text: str) -> str:
         if match := pattern.fullmatch(text):
             return told.format(**{name: _retold(chosen, value) for name, value in match.groupdict().items()})
     for joint, here in _JOINTS:
-        parts = text.split(joint)
-        if len(parts) > 1 and any(_retold(chosen, part) != part for part in parts):
-            return "".join(_joined([_retold(chosen, part) for part in parts], joint, here))
+        head, found, rest = text.partition(joint)  # the rest may be known as a whole
+        told, more = (_retold(chosen, head), _retold(chosen, rest)) if found else (head, rest)
+        if (told, more) != (head, rest):
+            # A place or a figure that stayed as it was keeps the sign behind it.
+            translated = joint == _BETWEEN_CLAUSES or _is_chinese(told[-1:]) or _is_chinese(more[:1])
+            return f"{told}{here if translated else joint}{more}"
     return text
-
-
-def _joined(parts: Iterable[str], joint: str, here: str) -> Iterator[str]:
-    """The parts with a joint between them: the Chinese one behind Chinese, the English one behind what stayed so."""
-    before = ""
-    for part in parts:
-        if before:
-            yield here if _is_chinese(before[-1]) or _is_chinese(part[:1]) else joint
-        yield part
-        before = part or before
 
 
 def _is_chinese(character: str) -> bool:
@@ -146,6 +142,8 @@ def _engine_sentences(chosen: Language) -> tuple[dict[str, str], list[tuple[re.P
     """What engines say word for word, and as patterns; of these, those that say the most first."""
     files = [path for path in catalogue_files(chosen) if path.name.startswith(RETOLD)]
     told = {english: words for path in files for english, words in _read(path).items()}
+    helps = _read(TRANSLATIONS / chosen / HELPS)
+    told |= {english.removesuffix("."): words.removesuffix("。") for english, words in helps.items()}
     open_ones = sorted(filter(placeholders, told), key=_literal_length, reverse=True)
     return told, [(_pattern(english), told[english]) for english in open_ones]
 

@@ -37,6 +37,19 @@ MEASURES = {
     "val_kl": mark("val kl"),
     "val_agreement": mark("val agreement"),
     "val_teacher_loss": mark("teacher's loss"),
+    "choice_accuracy": mark("choice accuracy"),
+    "choice_accuracy_by_length": mark("choice accuracy by length"),
+    "repetition": mark("repeated 4-grams"),
+    "distinct_1": mark("distinct 1"),
+    "distinct_2": mark("distinct 2"),
+    "distinct_3": mark("distinct 3"),
+    "tokens_per_second_read": mark("tokens per second read"),
+    "tokens_per_second_written": mark("tokens per second written"),
+    "val_chosen_logp": mark("val chosen logp"),
+    "val_rejected_logp": mark("val rejected logp"),
+    "memory_bytes": mark("memory bytes"),
+    "balance_loss": mark("balance loss"),
+    "utilisation": mark("utilisation"),
 }
 """Measures of steps, stages and evaluations, as people call them; others are shown under their own names."""
 _NO_SHARES = ("loss", "val_", "perplexity", "bits_per_byte")  # measures that may lie between 0 and 1 by chance
@@ -143,7 +156,8 @@ def preference_words(measures: dict[str, float], prefix: str = "") -> str:
 
 def measure_name(measure: str) -> str:
     """A measure for people: `val_loss` is `val loss`."""
-    return tr(MEASURES.get(measure, measure.replace("_", " ")))
+    name, dot, part = measure.replace("_", " ").partition(".")  # exact_match.en is that of one language
+    return tr(MEASURES.get(measure.partition(".")[0], name)) + dot + part
 
 
 def measure_label(measure: str) -> str:

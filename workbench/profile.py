@@ -395,7 +395,7 @@ def _nearest(location: Sequence[int | str]) -> str:
 def _purpose(location: Sequence[int | str]) -> str:
     table = _table_of(location)
     field = table.model_fields.get(str(location[-1])) if table else None
-    return (field.description if field and field.description else "add it").rstrip(".")
+    return " ".join((field.description if field and field.description else "add it").split()).rstrip(".")
 
 
 def _choices(error: ValidationError, location: tuple[int | str, ...]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from workbench import language
 from workbench.errors import RunError
 from workbench.evaluation.markdown import duration, escaped, fenced
 from workbench.evaluation.report import write_report
@@ -226,6 +227,21 @@ def test_the_card_tells_data_stages_scores_samples_answers_and_machine(tmp_path:
         "torch 2.13.0",
     ):
         assert told in card, told
+
+
+def test_the_card_speaks_the_language_in_use_and_the_data_does_not(tmp_path: Path) -> None:
+    _, data = report_of(complete_run(tmp_path / "run"))
+    language.use_language("zh")
+    try:
+        card, again = report_of(tmp_path / "run")
+    finally:
+        language.use_language("en")
+    assert again == data
+    assert "## 训练了什么，用什么数据" in card
+    assert "| sft | 验证损失 |" in card
+    assert "各步的损失（奈特/词元）：点为训练，● 为验证。" in card
+    english = [line for line in outside_fences(card).splitlines() if re.search(r"[a-z]{3,} [a-z]{3,}", line)]
+    assert english == []
 
 
 def test_the_card_of_a_mixture_tells_how_busy_its_experts_were(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"machine": machine_name(), "speeds": [asdict(speed) for speed in speeds]}, indent=1))
     else:
-        print(f"{retell(machine_name())}; {_described(profile)}\n\n{_rows(speeds)}")
+        print(f"{retell(machine_name())}{tr('; ')}{_described(profile)}\n\n{_rows(speeds)}")
     return 0
 
 

@@ -11,6 +11,7 @@ from workbench.evaluation.expert_load import expert_load
 from workbench.evaluation.markdown import duration, escaped, fenced, section, table
 from workbench.evaluation.run_facts import Record, RunFacts, StageFacts
 from workbench.events import Diagnosed
+from workbench.language import mark, retell, tr
 from workbench.narration import score
 
 # What of each kind is shown; the files in the run directory hold all.
@@ -19,27 +20,34 @@ SHOWN_ANSWERS = 5
 SHOWN_WARNINGS = 20
 
 _TITLES = {
-    "val_loss": "validation loss",
-    "val_perplexity": "perplexity",
-    "val_bits_per_byte": "bits per byte",
-    "perplexity": "perplexity on files",
-    "bits_per_byte": "bits per byte on files",
-    "exact_match": "right answers",
-    "choice_accuracy": "right choices",
-    "choice_accuracy_by_length": "right choices, by length",
-    "repetition": "repeated 4-grams",
-    "distinct_1": "different tokens",
-    "distinct_2": "different pairs",
-    "distinct_3": "different triples",
-    "tokens_per_second_read": "tokens/s read",
-    "tokens_per_second_written": "tokens/s written",
-    "val_reward_margin": "reward margin",
-    "val_reward_accuracy": "held-out pairs won",
-    "val_chosen_likelier": "chosen answer the likelier",
-    "val_chosen_logp": "log-probability of chosen answers",
-    "val_rejected_logp": "log-probability of rejected answers",
-    "val_agreement": "likeliest token is the teacher's",
-    "val_teacher_loss": "loss of the teacher",
+    "val_loss": mark("validation loss"),
+    "val_perplexity": mark("perplexity"),
+    "val_bits_per_byte": mark("bits per byte"),
+    "perplexity": mark("perplexity on files"),
+    "bits_per_byte": mark("bits per byte on files"),
+    "exact_match": mark("right answers"),
+    "choice_accuracy": mark("right choices"),
+    "choice_accuracy_by_length": mark("right choices, by length"),
+    "repetition": mark("repeated 4-grams"),
+    "distinct_1": mark("different tokens"),
+    "distinct_2": mark("different pairs"),
+    "distinct_3": mark("different triples"),
+    "tokens_per_second_read": mark("tokens/s read"),
+    "tokens_per_second_written": mark("tokens/s written"),
+    "val_reward_margin": mark("reward margin"),
+    "val_reward_accuracy": mark("held-out pairs won"),
+    "val_chosen_likelier": mark("chosen answer the likelier"),
+    "val_chosen_logp": mark("log-probability of chosen answers"),
+    "val_rejected_logp": mark("log-probability of rejected answers"),
+    "val_agreement": mark("likeliest token is the teacher's"),
+    "val_teacher_loss": mark("loss of the teacher"),
+}
+
+
+_SIZES = {
+    "num_hidden_layers": mark("{count} layers"),
+    "hidden_size": mark("{count} wide"),
+    "num_attention_heads": mark("{count} heads"),
 }
 
 
@@ -61,15 +69,15 @@ def run_card(facts: RunFacts) -> str:
 
 
 def _heading(facts: RunFacts) -> str:
-    status = str(facts.state.get("status") or ("done" if _complete(facts) else "unfinished"))
+    status = str(facts.state.get("status") or (mark("done") if _complete(facts) else mark("unfinished")))
     lines = [f"# {escaped(facts.name)}"]
     if facts.profile.get("description"):
-        lines.append(escaped(facts.profile["description"]))
-    told = f"**{escaped(status)}**"
+        lines.append(escaped(retell(str(facts.profile["description"]))))
+    told = f"**{escaped(tr(status))}**"
     if facts.seconds:
-        told += f" after {duration(facts.seconds)}"
+        told = tr("{status} after {time}", status=told, time=duration(facts.seconds))
     if facts.state.get("message"):
-        told += f": {escaped(facts.state['message'])}"
+        told = tr("{place}: {words}", place=told, words=escaped(retell(str(facts.state["message"]))))
     return "\n\n".join([*lines, told])
 
 
@@ -80,33 +88,35 @@ def _complete(facts: RunFacts) -> bool:
 def _made_of(facts: RunFacts) -> str:
     model = _table_of(facts.profile, "model")
     rows = [
-        ("Model", _model_line(model, facts)),
-        ("Tokenizer", _tokenizer_line(facts)),
-        *((f"Data of {escaped(stage.name)}", _data_line(stage, facts)) for stage in facts.stages.values()),
+        (tr("Model"), _model_line(model, facts)),
+        (tr("Tokenizer"), _tokenizer_line(facts)),
+        *(
+            (tr("Data of {stage}", stage=escaped(stage.name)), _data_line(stage, facts))
+            for stage in facts.stages.values()
+        ),
     ]
-    return section("What was trained on what", table(("", ""), [row for row in rows if row[1]]))
+    return section(tr("What was trained on what"), table(("", ""), [row for row in rows if row[1]]))
 
 
 def _model_line(model: Record, facts: RunFacts) -> str:
     parameters = max((stage.parameters for stage in facts.stages.values()), default=0)
-    told = [f"{parameters:,} parameters"] if parameters else []
+    told = [tr("{count:,} parameters", count=parameters)] if parameters else []
     active = max((stage.active_parameters for stage in facts.stages.values()), default=0)
     if active:
-        told[0] += f" ({active:,} of them for each token)"
+        told[0] += tr(" ({count:,} of them for each token)", count=active)
     if model.get("path"):
-        told.append(f"starting from {escaped(model['path'])}")
-    sizes = {"num_hidden_layers": "layers", "hidden_size": "wide", "num_attention_heads": "heads"}
-    told += [f"{model[key]} {word}" for key, word in sizes.items() if key in model]
-    return ", ".join(([escaped(model["family"])] if "family" in model else []) + told)
+        told.append(tr("starting from {path}", path=escaped(model["path"])))
+    told += [tr(words, count=model[key]) for key, words in _SIZES.items() if key in model]
+    return tr(", ").join(([escaped(model["family"])] if "family" in model else []) + told)
 
 
 def _tokenizer_line(facts: RunFacts) -> str:
     if facts.tokenizer is None:
         return ""
-    told = f"{escaped(facts.tokenizer.kind)}, {facts.tokenizer.vocab_size:,} tokens"
+    told = [escaped(facts.tokenizer.kind), tr("{count:,} tokens", count=facts.tokenizer.vocab_size)]
     if facts.tokenizer.bytes_per_token is not None:
-        told += f", {facts.tokenizer.bytes_per_token:.2f} bytes a token"
-    return told
+        told.append(tr("{ratio:.2f} bytes a token", ratio=facts.tokenizer.bytes_per_token))
+    return tr(", ").join(told)
 
 
 def _data_line(stage: StageFacts, facts: RunFacts) -> str:
@@ -114,17 +124,19 @@ def _data_line(stage: StageFacts, facts: RunFacts) -> str:
     told = [", ".join(_source(source) for source in files)] if isinstance(files, list) else []
     if stage.data is not None:
         data = stage.data
-        told.append(f"{data.documents:,} documents, {data.tokens:,} tokens, {data.tokens_trained:,} of them trained")
-        told.append(f"{data.validation_documents:,} documents set apart to measure on")
+        counts = {"documents": data.documents, "tokens": data.tokens, "trained": data.tokens_trained}
+        told.append(tr("{documents:,} documents, {tokens:,} tokens, {trained:,} of them trained", **counts))
+        told.append(tr("{count:,} documents set apart to measure on", count=data.validation_documents))
         if data.rows_rejected:
-            told.append(f"{data.rows_rejected:,} of {data.rows_read:,} rows could not be used")
+            told.append(tr("{bad:,} of {rows:,} rows could not be used", bad=data.rows_rejected, rows=data.rows_read))
         if data.documents_truncated:
-            told.append(f"{data.documents_truncated:,} documents were cut")
+            told.append(tr("{count:,} documents were cut", count=data.documents_truncated))
     if stage.mixed is not None:
         shares, epochs = stage.mixed.shares, stage.mixed.epochs
-        mixed = (f"{share:.0%} from {escaped(name)}, seen {epochs[name]:.2f} times" for name, share in shares.items())
-        told.append("; ".join(mixed))
-    return "; ".join(part for part in told if part)
+        for name, share in shares.items():
+            seen = {"share": share, "data": escaped(name), "epochs": epochs[name]}
+            told.append(tr("{share:.0%} from {data}, seen {epochs:.2f} times", **seen))
+    return tr("; ").join(part for part in told if part)
 
 
 def _source(source: object) -> str:
@@ -136,7 +148,7 @@ def _source(source: object) -> str:
 def _stage_table(facts: RunFacts) -> str:
     rows = [
         (
-            escaped(stage.name) + ("" if stage.finished else " (unfinished)"),
+            escaped(stage.name) + ("" if stage.finished else tr(" (unfinished)")),
             escaped(stage.kind),
             f"{stage.steps:,}",
             f"{stage.tokens:,}",
@@ -148,8 +160,9 @@ def _stage_table(facts: RunFacts) -> str:
         )
         for stage in facts.stages.values()
     ]
-    head = ("stage", "kind", "steps", "tokens", "training time", "tokens/s", "most memory", "device busy", "MFU")
-    return section("Stages", table(head, rows, numbers_from=2))
+    names = (tr("stage"), tr("kind"), tr("steps"), tr("tokens"), tr("training time"), tr("tokens/s"))
+    head = (*names, tr("most memory"), tr("device busy"), "MFU")
+    return section(tr("Stages"), table(head, rows, numbers_from=2))
 
 
 def _mean_share(stage: StageFacts, key: str) -> str:
@@ -164,8 +177,8 @@ def _measure_table(facts: RunFacts) -> str:
             values = (stage.before.get(measure), stage.after.get(measure))
             told = (*(_measured(measure, value) for value in values), _change(measure, *values))
             rows.append((escaped(stage.name), _title(measure, stage), *told))
-    head = ("stage", "measure", "before", "after", "change")
-    return section("Before and after", table(head, rows, numbers_from=2))
+    head = (tr("stage"), tr("measure"), tr("before"), tr("after"), tr("change"))
+    return section(tr("Before and after"), table(head, rows, numbers_from=2))
 
 
 def _change(measure: str, before: float | None, after: float | None) -> str:
@@ -173,51 +186,57 @@ def _change(measure: str, before: float | None, after: float | None) -> str:
     if before is None or after is None or not (math.isfinite(before) and math.isfinite(after)):
         return "–"
     if score(measure, after).endswith("%"):
-        return f"{100 * (after - before):+.1f} points"
+        return tr("{change:+.1f} points", change=100 * (after - before))
     return f"{100 * (after - before) / before:+.1f}%" if before else "–"
 
 
 def _scores(facts: RunFacts) -> str:
     rows = [(_title(measure), _measured(measure, value)) for measure, value in facts.scores.items()]
-    return section("Final scores", table(("measure", "score"), rows, numbers_from=1))
+    return section(tr("Final scores"), table((tr("measure"), tr("score")), rows, numbers_from=1))
 
 
 def _stage_part(stage: StageFacts, facts: RunFacts) -> str:
     how = _how(_settings_of(stage, facts), stage)
     taught, written = teacher_table(stage, facts), written_part(stage)
     parts = (how, taught, written, _adapter(stage), _curves(stage), expert_load(stage.metrics), _samples(stage))
-    return section(f"Stage {escaped(stage.name)}", "\n\n".join(part for part in parts if part))
+    return section(tr("Stage {stage}", stage=escaped(stage.name)), "\n\n".join(part for part in parts if part))
 
 
 def _how(settings: Record, stage: StageFacts) -> str:
     """How the stage was trained, in one paragraph, from what its settings say."""
     told = []
     if stage.trained_parameters:
-        trained, whole = f"{stage.trained_parameters:,}", f"{stage.parameters:,}"
-        of_lora = f"{trained} parameters of LoRA trained beside {whole} that stood still"
-        told.append(of_lora if _table_of(settings, "lora") else f"{trained} of {whole} parameters trained")
+        counts = {"trained": stage.trained_parameters, "whole": stage.parameters}
+        if _table_of(settings, "lora"):
+            told.append(tr("{trained:,} parameters of LoRA trained beside {whole:,} that stood still", **counts))
+        else:
+            told.append(tr("{trained:,} of {whole:,} parameters trained", **counts))
     preferences = _table_of(settings, "dpo")
     if stage.written is not None:
         return sampling_words(settings)
     if "batch_size" in settings and "sequence_length" in settings:
-        rows = "pairs of rows" if preferences else "rows"
-        told.append(f"{settings['batch_size']} {rows} of {settings['sequence_length']} tokens a step")
+        sizes = {"rows": settings["batch_size"], "tokens": settings["sequence_length"]}
+        pairs = tr("{rows} pairs of rows of {tokens} tokens a step", **sizes)
+        told.append(pairs if preferences else tr("{rows} rows of {tokens} tokens a step", **sizes))
     if "loss" in preferences and "beta" in preferences:
-        told.append(f"preferences by {escaped(preferences['loss'])}, beta {escaped(preferences['beta'])}")
+        loss, beta = escaped(preferences["loss"]), escaped(preferences["beta"])
+        told.append(tr("preferences by {loss}, beta {beta}", loss=loss, beta=beta))
     told += distillation_words(settings, stage)
     optimizer = _table_of(settings, "optimizer")
     if "name" in optimizer:
         state = optimizer.get("state", "fp32")
-        told.append(escaped(optimizer["name"]) + (f" with state in {escaped(state)}" if state != "fp32" else ""))
+        kept = tr(" with state in {precision}", precision=escaped(state)) if state != "fp32" else ""
+        told.append(escaped(optimizer["name"]) + kept)
     if "learning_rate" in settings:
         rate, schedule = settings["learning_rate"], settings.get("schedule", "")
         warmup = settings.get("warmup")
-        told.append(f"learning rate {escaped(rate)}, {escaped(schedule)}" + (f", warmup {warmup}" if warmup else ""))
+        paced = tr("learning rate {rate}, {schedule}", rate=escaped(rate), schedule=escaped(schedule))
+        told.append(paced + (tr(", warmup {steps}", steps=warmup) if warmup else ""))
     if settings.get("ema"):
-        told.append(f"moving average of {escaped(settings['ema'])}")
+        told.append(tr("moving average of {factor}", factor=escaped(settings["ema"])))
     if settings.get("result") == "best":
-        told.append("the weights are those of the best validation")
-    return "; ".join(told) + "." if told else ""
+        told.append(tr("the weights are those of the best validation"))
+    return tr("{sentence}.", sentence=tr("; ").join(told)) if told else ""
 
 
 def _adapter(stage: StageFacts) -> str:
@@ -233,8 +252,9 @@ def _adapter(stage: StageFacts) -> str:
         (escaped(layer), *(f"{row[matrix]:.1%}" if matrix in row else "–" for matrix in matrices))
         for layer, row in by_layer.items()
     ]
-    drawn = table(("layer", *map(escaped, matrices)), rows, numbers_from=1)
-    return f"Size of LoRA's update as a share of its matrix:\n\n{drawn}"
+    drawn = table((tr("layer"), *map(escaped, matrices)), rows, numbers_from=1)
+    told = tr("Size of LoRA's update as a share of its matrix:")
+    return f"{told}\n\n{drawn}"
 
 
 def _settings_of(stage: StageFacts, facts: RunFacts) -> Record:
@@ -255,10 +275,11 @@ def _samples(stage: StageFacts) -> str:
         by_prompt.setdefault(str(record.get("prompt", "")), []).append(record)
     parts = []
     for prompt, records in list(by_prompt.items())[:SHOWN_PROMPTS]:
-        parts.append(f"Prompt:\n\n{fenced(prompt)}")
+        parts.append(f"{tr('Prompt:')}\n\n{fenced(prompt)}")
         for record in records[:1] if len(records) == 1 else (records[0], records[-1]):
-            parts.append(f"At step {escaped(record.get('step', '?'))}:\n\n{fenced(str(record.get('text', '')))}")
-    return "### Samples\n\n" + "\n\n".join(parts) if parts else ""
+            place = tr("At step {step}:", step=escaped(record.get("step", "?")))
+            parts.append(f"{place}\n\n{fenced(str(record.get('text', '')))}")
+    return f"### {tr('Samples')}\n\n" + "\n\n".join(parts) if parts else ""
 
 
 def _answers(facts: RunFacts) -> str:
@@ -266,18 +287,19 @@ def _answers(facts: RunFacts) -> str:
     if not answered:
         return ""
     stage, parts = answered[-1], []
-    for title, right in (("Right", True), ("Wrong", False)):
+    for told, right in ((mark("Right ({count:,} of {all:,}):"), True), (mark("Wrong ({count:,} of {all:,}):"), False)):
         records = [record for record in stage.answers if bool(record.get("right")) is right]
         if records:
-            told = "\n\n".join(_answer(record) for record in _spread(records, SHOWN_ANSWERS))
-            parts.append(f"{title} ({len(records):,} of {len(stage.answers):,}):\n\n{fenced(told)}")
-    return section(f"Answers after {escaped(stage.name)}", "\n\n".join(parts))
+            some = "\n\n".join(_answer(record) for record in _spread(records, SHOWN_ANSWERS))
+            title = tr(told, count=len(records), all=len(stage.answers))
+            parts.append(f"{title}\n\n{fenced(some)}")
+    return section(tr("Answers after {stage}", stage=escaped(stage.name)), "\n\n".join(parts))
 
 
 def _answer(record: Record) -> str:
     given, expected = (" ".join(str(record.get(key, "")).split()) for key in ("given", "expected"))
-    lines = [f"question  {record.get('question', '')}", f"answered  {given}"]
-    return "\n".join(lines if record.get("right") else [*lines, f"expected  {expected}"])
+    lines = [f"{tr('question')}  {record.get('question', '')}", f"{tr('answered')}  {given}"]
+    return "\n".join(lines if record.get("right") else [*lines, f"{tr('expected')}  {expected}"])
 
 
 def _spread(records: Sequence[Record], count: int) -> list[Record]:
@@ -292,46 +314,56 @@ def _machine(facts: RunFacts) -> str:
     memory = max((stage.peak_memory_bytes for stage in facts.stages.values()), default=0)
     versions, machine = resolved.get("versions"), _table_of(resolved, "machine")
     rows = [
-        ("Time in all", duration(facts.seconds) if facts.seconds else ""),
-        ("Time of training", duration(sum(stage.seconds for stage in facts.stages.values()))),
-        ("Most memory", f"{memory / 2**20:,.0f} MiB" if memory else ""),
-        ("Device", escaped(facts.device)),
+        (tr("Time in all"), duration(facts.seconds) if facts.seconds else ""),
+        (tr("Time of training"), duration(sum(stage.seconds for stage in facts.stages.values()))),
+        (tr("Most memory"), f"{memory / 2**20:,.0f} MiB" if memory else ""),
+        (tr("Device"), escaped(facts.device)),
         ("CPU", escaped(machine.get("cpu", ""))),
-        ("Precision", escaped(resolved.get("precision") or (started.precision if started else ""))),
-        ("CPU threads", escaped(resolved.get("threads") or (started.threads if started else ""))),
-        ("Seed", escaped(_table_of(facts.profile, "run").get("seed", ""))),
+        (tr("Precision"), escaped(resolved.get("precision") or (started.precision if started else ""))),
+        (tr("CPU threads"), escaped(resolved.get("threads") or (started.threads if started else ""))),
+        (tr("Seed"), escaped(_table_of(facts.profile, "run").get("seed", ""))),
     ]
     if isinstance(versions, dict):
-        rows.append(("Versions", ", ".join(f"{escaped(name)} {escaped(value)}" for name, value in versions.items())))
-    return section("Time, memory, versions", table(("", ""), [row for row in rows if row[1]]))
+        rows.append(
+            (tr("Versions"), ", ".join(f"{escaped(name)} {escaped(value)}" for name, value in versions.items()))
+        )
+    return section(tr("Time, memory, versions"), table(("", ""), [row for row in rows if row[1]]))
 
 
 def _diagnosis(facts: RunFacts) -> str:
-    lines = [
-        f"- **{escaped(stage.name)}**: {escaped(' '.join(stage.standing))}"
-        for stage in facts.stages.values()
-        if stage.standing
-    ]
+    lines = []
+    for stage in facts.stages.values():
+        standing = ""
+        for words, values in stage.standing:
+            told_so_far, sentence = standing, tr(words, **values)
+            standing = tr("{text} {more}", text=told_so_far, more=sentence) if told_so_far else sentence
+        lines += [_placed(escaped(stage.name), escaped(standing))] if standing else []
     for finding in facts.findings:
-        place = f"{escaped(finding.stage)}, step {finding.step:,}"
+        place = tr("{stage}, step {step:,}", stage=escaped(finding.stage), step=finding.step)
         if isinstance(finding, Diagnosed):
-            lines.append(f"- **{place}**: {escaped(finding.cause)}. *Cure:* {escaped(finding.cure)}.")
+            told = {"cause": escaped(retell(finding.cause)), "cure": escaped(retell(finding.cure))}
+            lines.append(_placed(place, tr("{cause}. *Cure:* {cure}.", **told)))
         else:
-            lines.append(f"- **{place}**: gone back to, from step {finding.from_step:,}.")
-    return section("Diagnosis", "\n".join(lines))
+            lines.append(_placed(place, tr("gone back to, from step {step:,}.", step=finding.from_step)))
+    return section(tr("Diagnosis"), "\n".join(lines))
+
+
+def _placed(place: str, words: str) -> str:
+    return "- " + tr("{place}: {words}", place=f"**{place}**", words=words)
 
 
 def _warnings(facts: RunFacts) -> str:
-    return section("Warnings", "\n".join(f"- {escaped(message)}" for message in facts.warnings[:SHOWN_WARNINGS]))
+    told = (f"- {escaped(retell(message))}" for message in facts.warnings[:SHOWN_WARNINGS])
+    return section(tr("Warnings"), "\n".join(told))
 
 
 def _title(measure: str, stage: StageFacts | None = None) -> str:
     name, dot, language = measure.partition(".")
     if name == "val_kl":
-        return (
-            f"divergence from the {'reference' if stage is None or stage.teacher is None else 'teacher'}, nats a token"
-        )
-    return escaped(_TITLES.get(name, name.replace("_", " ")) + (f", {language}" if dot else ""))
+        taught = stage is not None and stage.teacher is not None
+        told = tr("divergence from the teacher, nats a token")
+        return told if taught else tr("divergence from the reference, nats a token")
+    return escaped(tr(_TITLES.get(name, name.replace("_", " "))) + (f"{tr(', ')}{language}" if dot else ""))
 
 
 def _measured(measure: str, value: float | None) -> str:

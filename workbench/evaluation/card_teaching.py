@@ -6,10 +6,14 @@ from typing import Any
 from workbench.config import BASELINE_SUFFIX
 from workbench.evaluation.markdown import escaped, fenced, table
 from workbench.evaluation.run_facts import Record, RunFacts, StageFacts
+from workbench.language import mark, tr
 from workbench.narration import count, score
 
 _MEASURES = ("val_perplexity", "val_bits_per_byte", "val_kl", "val_agreement")
-_HEAD = ("", "parameters", "tokens/s written", "perplexity", "bits per byte", "divergence, nats", "agrees with teacher")
+_HEAD = (
+    *("", mark("parameters"), mark("tokens/s written"), mark("perplexity"), mark("bits per byte")),
+    *(mark("divergence, nats"), mark("agrees with teacher")),
+)
 
 
 def distillation_words(settings: Record, stage: StageFacts) -> list[str]:
@@ -19,10 +23,16 @@ def distillation_words(settings: Record, stage: StageFacts) -> list[str]:
         return []
     teacher = escaped(settings.get("teacher", ""))
     if stage.name.endswith(BASELINE_SUFFIX) and stage.name != settings.get("name"):
-        return [f"without its teacher {teacher}, which only measures it"]
-    told = f"{distill.get('direction')} divergence from {teacher}, temperature {distill.get('temperature')}"
-    kept = f", its {distill['cache_top_k']} likeliest tokens kept" if distill.get("cache_top_k") else ""
-    return [f"{escaped(told)}, alpha {escaped(distill['alpha'])}{kept}"]
+        return [tr("without its teacher {teacher}, which only measures it", teacher=teacher)]
+    settings_of = {"direction": escaped(distill.get("direction")), "temperature": escaped(distill.get("temperature"))}
+    told = tr(
+        "{direction} divergence from {teacher}, temperature {temperature}, alpha {alpha}",
+        **settings_of,
+        teacher=teacher,
+        alpha=escaped(distill["alpha"]),
+    )
+    kept = distill.get("cache_top_k")
+    return [told + (tr(", its {count} likeliest tokens kept", count=kept) if kept else "")]
 
 
 def sampling_words(settings: Record) -> str:
@@ -30,11 +40,12 @@ def sampling_words(settings: Record) -> str:
     sampling = settings.get("generate")
     if not isinstance(sampling, dict):
         return ""
-    told = [f"temperature {sampling.get('temperature')}"]
+    told = [tr("temperature {value}", value=sampling.get("temperature"))]
     told += [f"{key} {sampling[key]}" for key in ("top_k", "top_p", "min_p") if sampling.get(key) not in (None, 0, 1)]
-    told += [f"{sampling.get('samples')} answers a prompt"] if sampling.get("samples", 1) != 1 else []
-    told.append(f"at most {sampling.get('max_new_tokens')} tokens each")
-    return escaped(", ".join(told)) + "."
+    if sampling.get("samples", 1) != 1:
+        told.append(tr("{count} answers a prompt", count=sampling.get("samples")))
+    told.append(tr("at most {count} tokens each", count=sampling.get("max_new_tokens")))
+    return tr("{sentence}.", sentence=escaped(tr(", ").join(told)))
 
 
 def teacher_table(stage: StageFacts, facts: RunFacts) -> str:
@@ -44,15 +55,16 @@ def teacher_table(stage: StageFacts, facts: RunFacts) -> str:
     compared = stage.compared
     speeds = {} if compared is None else {"teacher": compared.teacher_tokens_per_second, "": compared.tokens_per_second}
     own = {"val_kl": 0.0, "val_agreement": 1.0, **_teacher_measures(stage)}
-    student = f"student, {escaped(stage.name)}"
+    student, teacher = escaped(stage.name), tr("teacher, {name}", name=escaped(stage.teacher.teacher))
     rows = [
-        _row(f"teacher, {escaped(stage.teacher.teacher)}", stage.teacher.parameters, speeds.get("teacher"), own),
-        _row(f"{student}, before", stage.parameters, None, stage.before),
-        _row(f"{student}, after", stage.parameters, speeds.get(""), stage.after),
+        _row(teacher, stage.teacher.parameters, speeds.get("teacher"), own),
+        _row(tr("student, {name}, before", name=student), stage.parameters, None, stage.before),
+        _row(tr("student, {name}, after", name=student), stage.parameters, speeds.get(""), stage.after),
     ]
     if (alone := baseline_of(stage, facts)) is not None:
-        rows.append(_row("the same student without a teacher", alone.parameters, None, alone.after))
-    return f"Teacher and student, on held-out data:\n\n{table(_HEAD, rows, numbers_from=1)}"
+        rows.append(_row(tr("the same student without a teacher"), alone.parameters, None, alone.after))
+    told = tr("Teacher and student, on held-out data:")
+    return f"{told}\n\n{table([tr(name) for name in _HEAD], rows, numbers_from=1)}"
 
 
 def written_part(stage: StageFacts) -> str:
@@ -61,17 +73,17 @@ def written_part(stage: StageFacts) -> str:
     if written is None:
         return ""
     rows = [
-        ("Prompts", f"{written.prompts:,} of {written.total:,}"),
-        ("Conversations", f"{written.rows:,}"),
-        ("Tokens of answers", f"{written.tokens:,}"),
-        ("Tokens by second", f"{written.tokens_per_second:,.0f}"),
-        ("Empty answers, left out", f"{written.empty:,}"),
-        ("Answers cut at their longest", f"{written.cut:,}"),
-        ("Prompts that could not be used", f"{written.unusable:,}"),
-        ("File", escaped(written.path)),
+        (tr("Prompts"), tr("{part} of {whole}", part=f"{written.prompts:,}", whole=f"{written.total:,}")),
+        (tr("Conversations"), f"{written.rows:,}"),
+        (tr("Tokens of answers"), f"{written.tokens:,}"),
+        (tr("Tokens by second"), f"{written.tokens_per_second:,.0f}"),
+        (tr("Empty answers, left out"), f"{written.empty:,}"),
+        (tr("Answers cut at their longest"), f"{written.cut:,}"),
+        (tr("Prompts that could not be used"), f"{written.unusable:,}"),
+        (tr("File"), escaped(written.path)),
     ]
     shown = "\n\n".join(f"{prompt}\n→ {answer}" for prompt, answer in written.samples)
-    parts = [table(("", ""), rows), f"### Some answers\n\n{fenced(shown)}" if shown else ""]
+    parts = [table(("", ""), rows), f"### {tr('Some answers')}\n\n{fenced(shown)}" if shown else ""]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from workbench.language import tr
+
 Point = tuple[float, float]
 
 # Bits of a braille cell, by row and column of its 4 x 2 dots.
@@ -41,7 +43,7 @@ def text_curve(line: Sequence[Point], marks: Sequence[Point] = (), width: int = 
     labels = _labels(low, high, height)
     margin = max(map(len, labels.values()))
     plot = [f"{labels.get(index, ''):>{margin}} ┤{''.join(row)}".rstrip() for index, row in enumerate(drawn)]
-    first, last = f"{left:,.0f}", f"{right:,.0f} steps"
+    first, last = f"{left:,.0f}", tr("{count:,} steps", count=round(right))
     steps = f"{first}{last:>{max(width - len(first), len(last) + 1)}}"
     return [*plot, f"{'':{margin}} └{'─' * width}", f"{'':{margin}}  {steps}"]
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from workbench.language import tr
+
 REPORTS = 10  # the last ones of a stage, averaged: one step's load is a matter of its batch
 SHOWN_EXPERTS = 16  # a column each; of more the idlest and the busiest are told
 
@@ -23,18 +25,19 @@ def expert_load(records: Sequence[dict[str, Any]]) -> str:
         for layer in range(layers)
     ]
     columns = [str(expert + 1) for expert in range(experts)] if experts <= SHOWN_EXPERTS else []
-    head = ("layer", "idlest", "busiest", *columns)
+    head = (tr("layer"), tr("idlest"), tr("busiest"), *columns)
     rows = [
         (str(layer + 1), f"{min(row):.1%}", f"{max(row):.1%}", *(f"{share:.0%}" for share in row if columns))
         for layer, row in enumerate(means)
     ]
     lines = [head, ["---:"] * len(head), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    told = f"Each of {experts} experts would have {1 / experts:.1%} of the visits if all were equally busy."
+    fair = {"count": experts, "share": 1 / experts}
+    told = tr("Each of {count} experts would have {share:.1%} of the visits if all were equally busy.", **fair)
     balance = routed[-1].get("balance_loss")
     if isinstance(balance, int | float):
-        told += f" Balance loss at the end: {balance:.3f}, which would then be 1."
-    return f"### Experts\n\n{told}\n\n{table}"
+        told += tr(" Balance loss at the end: {loss:.3f}, which would then be 1.", loss=balance)
+    return f"### {tr('Experts')}\n\n{told}\n\n{table}"
 
 
 def _is_table(load: object) -> bool:

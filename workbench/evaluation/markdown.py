@@ -6,6 +6,8 @@ What models and data say is data here: it stands in fenced blocks, which it cann
 import re
 from collections.abc import Sequence
 
+from workbench.language import tr
+
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!~&$])")
 _BACKTICKS = re.compile(r"`+")
 
@@ -34,9 +36,11 @@ def duration(seconds: float) -> str:
     """Seconds for people, such as `4 min 05 s`."""
     whole = round(seconds)
     if whole < 60:
-        return f"{seconds:.1f} s"
+        return tr("{seconds:.1f} s", seconds=seconds)
     hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {whole % 60:02} s"
+    if hours:
+        return tr("{hours} h {minutes:02} min", hours=hours, minutes=minutes)
+    return tr("{minutes} min {seconds:02} s", minutes=minutes, seconds=whole % 60)
 
 
 def section(title: str, body: str) -> str:

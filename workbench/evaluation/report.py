@@ -42,7 +42,7 @@ def report_data(facts: RunFacts) -> dict[str, Any]:
             "before": _finite(stage.before),
             "after": _finite(stage.after),
             **_adapter(stage),
-            **({"against_reference": stage.standing} if stage.standing else {}),
+            **_standing(stage),
             **teaching_data(stage, facts),
         }
         for stage in facts.stages.values()
@@ -59,6 +59,12 @@ def report_data(facts: RunFacts) -> dict[str, Any]:
         "device": facts.device,
         "versions": facts.resolved.get("versions", {}),
     }
+
+
+def _standing(stage: StageFacts) -> dict[str, Any]:
+    """How its loss stands against the reference runs, where there are some."""
+    told = [words.format(**values) for words, values in stage.standing]
+    return {"against_reference": told} if told else {}
 
 
 def _adapter(stage: StageFacts) -> dict[str, Any]:

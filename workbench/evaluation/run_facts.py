@@ -52,7 +52,7 @@ class StageFacts:
         teacher, compared: of a distill stage, whom it learns from, and how the two stand side by side.
         written: of a generate stage, what it wrote so far.
         updates: size of LoRA's update by layer, as a share of its matrix; empty where the weights themselves moved.
-        standing: how its loss stands against the reference runs of its profile, in sentences; empty without any.
+        standing: how its loss stands against the reference runs of its profile, as sentences with their values.
     """
 
     name: str
@@ -73,7 +73,7 @@ class StageFacts:
     samples: list[Record] = field(default_factory=list)
     answers: list[Record] = field(default_factory=list)
     updates: dict[str, float] = field(default_factory=dict)
-    standing: list[str] = field(default_factory=list)
+    standing: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     teacher: TeacherReady | None = None
     compared: StudentCompared | None = None
     written: AnswersWritten | None = None
@@ -134,8 +134,7 @@ def gather(directory: Path) -> RunFacts:
         stage.answers = list(_read_records(directory / stage.name / "answers.jsonl"))
         reference = find_reference(RunDirectory(directory), stage.name)
         if reference is not None:
-            told = reference.standing(curve(stage.metrics, "loss"))
-            stage.standing = [sentence.format(**values) for sentence, values in told]
+            stage.standing = reference.standing(curve(stage.metrics, "loss"))
     return facts
 
 

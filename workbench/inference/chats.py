@@ -12,6 +12,7 @@ from workbench.errors import UsageError
 from workbench.inference.dialogue import Node
 from workbench.inference.parts import parts_of
 from workbench.inference.transcript import Transcript, read_transcript, write_transcript
+from workbench.language import tr
 
 FOLDER = "chats"
 _TITLE_CELLS = 60
@@ -112,12 +113,13 @@ def as_markdown(transcript: Transcript) -> str:
     tree = transcript.tree
     nodes = [tree.nodes[number] for number in tree.path()]
     title = transcript.title or (title_of(nodes[0].text) if nodes else "")
-    blocks = [f"# {title or 'Conversation'}"]
+    blocks = [f"# {title or tr('Conversation')}"]
     if transcript.system_prompt:
-        blocks += ["## System", transcript.system_prompt]
+        blocks += [f"## {tr('System')}", transcript.system_prompt]
     for node in nodes:
         model = node.writing.model if node.writing is not None else ""
-        blocks.append("## You" if node.role == "user" else f"## {model or transcript.model or 'Model'}")
+        speaker = tr("You") if node.role == "user" else model or transcript.model or tr("Model")
+        blocks.append(f"## {speaker}")
         blocks += [node.text] if node.role == "user" else _answer(node)
     text = "\n\n".join(block for block in blocks if block.strip())
     return "".join(each for each in f"{text}\n" if each >= " " or each in "\n\t")
@@ -129,10 +131,12 @@ def _answer(node: Node) -> list[str]:
         if part.kind == "text":
             blocks.append(part.text)
         elif part.kind == "thought":
-            blocks.append("\n".join(f"> {line}".rstrip() for line in ("*Thought*", "", *part.text.splitlines())))
+            blocks.append(
+                "\n".join(f"> {line}".rstrip() for line in (f"*{tr('Thought')}*", "", *part.text.splitlines()))
+            )
         else:
             fence = "`" * (max([2, *(len(run) for run in _FENCE.findall(part.text))]) + 1)
-            blocks.append(f"*{part.kind.capitalize()}*\n\n{fence}\n{part.text}\n{fence}")
+            blocks.append(f"*{tr(part.kind).capitalize()}*\n\n{fence}\n{part.text}\n{fence}")
     return blocks
 
 

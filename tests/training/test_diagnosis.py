@@ -183,12 +183,23 @@ def test_a_starved_expert_is_named_with_its_load() -> None:
     assert found(stage(), curve(healthy(20), expert_load=even)) == {}
 
 
+def test_a_router_has_some_time_to_even_the_load() -> None:
+    late = [[[0.5, 0.5, 0.0, 0.0]]] * 60 + [[[0.25, 0.25, 0.25, 0.25]]] * 140
+    assert found(stage(), curve(healthy(200), every=1, expert_load=late)) == {}
+    never = [[[0.5, 0.5, 0.0, 0.0]]] * 200
+    step, finding = found(stage(), curve(healthy(200), every=1, expert_load=never))["starved_experts"]
+    assert step == 120 and finding.cause.startswith("2 experts get less than 10% of an equal share")
+    one = [[[0.4, 0.3, 0.3, 0.0]]] * 60
+    step, finding = found(stage(steps=60), curve(healthy(60), every=1, expert_load=one))["starved_experts"]
+    assert step == 30 and finding.cause.startswith("1 expert gets less than 10% of an equal share over 10 reports: ")
+
+
 def test_an_experts_load_is_heard_in_events_as_in_records() -> None:
     heard: list[events.Event] = []
     emitter = events.Emitter()
     emitter.subscribe(heard.append)
     diagnosis = Diagnosis(stage(), emitter)
-    for record in curve(healthy(12)):
+    for record in curve(healthy(15)):
         diagnosis(dataclasses.replace(step_event(record), expert_load=((0.98, 0.02),)))
     told = [event for event in heard if isinstance(event, events.Diagnosed)]
     assert [event.finding for event in told] == ["starved_experts"] and "expert 1 2.00%" in told[0].cause

@@ -39,7 +39,9 @@ Source: Muennighoff et al. 2023, arXiv:2305.16264."""
 REPEAT_STEPS = 100
 """In fewer steps nothing is learnt by heart, however small the data: a trial run is left in peace."""
 EXPERT_REPORTS = 10
-"""Reports to average the load of experts over: at the start a router's choice is chance."""
+"""Reports to average the load of experts over: one batch's load is chance."""
+EXPERT_STEPS = 100
+"""Steps behind the warmup that a router may take to even the load, or half of a shorter stage: it begins by chance."""
 STARVED_SHARE = 0.1
 """An expert with less than this share of an equal share learns ten times slower than the layer is paid for."""
 FLAT_MARGIN = 0.01
@@ -201,7 +203,8 @@ def overfitting(history: History) -> Finding | None:
 def starved_experts(history: History) -> Finding | None:
     """Experts that the router hardly ever chooses."""
     recent = [report for report in history.recent(EXPERT_REPORTS) if report.expert_load]
-    if len(recent) < EXPERT_REPORTS:
+    settled = min(history.stage.warmup + EXPERT_STEPS, history.stage.steps / 2)
+    if len(recent) < EXPERT_REPORTS or recent[-1].step < settled:
         return None
     worst: list[tuple[float, str]] = []
     for layer in range(len(recent[-1].expert_load)):
@@ -214,12 +217,19 @@ def starved_experts(history: History) -> Finding | None:
         return None
     listed = ", ".join(text for _, text in sorted(worst)[:4])
     dead = sum(load == 0 for load, _ in worst)
+    more = ", ..." if len(worst) > 4 else ""
+    if len(worst) == 1:
+        cause = f"1 expert gets less than {STARVED_SHARE:.0%} of an equal share over {EXPERT_REPORTS} reports: {listed}"
+    else:
+        cause = (
+            f"{len(worst)} experts get less than {STARVED_SHARE:.0%} of an equal share over {EXPERT_REPORTS} reports, "
+            f"{dead} of them nothing at all: {listed}{more}"
+        )
     return Finding(
         "starved_experts",
         "warning",
         -1,
-        f"{len(worst)} experts get less than {STARVED_SHARE:.0%} of an equal share over {EXPERT_REPORTS} reports, "
-        f"{dead} of them nothing at all: {listed}{', ...' if len(worst) > 4 else ''}",
+        cause,
         "raise router_aux_loss_coef (two to ten times), lower the learning rate, or use fewer experts",
     )
 

@@ -135,7 +135,9 @@ def test_a_loss_that_does_not_move_blames_a_low_rate() -> None:
     losses = np.linspace(7.62, 7.5, 40)
     step, finding = found(stage(learning_rate=1e-6), curve(losses))["learning_rate_low"]
     assert step == 120, "a hundred steps behind the warmup"
-    assert "1e-05" in finding.cure
+    assert "raise learning_rate, to 1e-04 say" in finding.cure, "ten times next to nothing would be nothing again"
+    _, finding = found(stage(learning_rate=5e-5), curve(losses))["learning_rate_low"]
+    assert "raise learning_rate, to 5e-04 say" in finding.cure
 
 
 def test_a_finetuning_that_does_not_move_is_only_told_at_a_tiny_rate() -> None:

@@ -30,6 +30,8 @@ IDLE_SHARE = 0.05
 """Which is at least this share of ln(vocabulary): letter or word frequencies alone give 20 % and more."""
 TINY_RATE = 1e-5
 """Full fine-tuning below this rate may change nothing for hundreds of steps; common rates are 1e-5 to 1e-3."""
+NEW_MODEL_RATE = 1e-4
+"""New models are hardly ever trained at less: ten times next to nothing would be next to nothing again."""
 OVERFIT_SHARE = 0.1
 """Validation must be this share above its best, twice in a row: memorising facts costs the bundled profiles 4 to 7 %
 of validation loss while their scores still rise."""
@@ -170,7 +172,7 @@ def learning_rate_low(history: History) -> Finding | None:
         -1,
         f"after {newest.step:,} steps the loss has only come from {first:.3f} to {level:.3f}: at a learning rate of "
         f"{newest.learning_rate:.2e} the weights hardly move (gradient norm {newest.grad_norm:.2g})",
-        f"raise learning_rate, to {stage.learning_rate * 10:.0e} say; if that does not help, look at the rows on the "
+        f"raise learning_rate, to {max(stage.learning_rate * 10, NEW_MODEL_RATE * stage.fresh):.0e} say; if that does not help, look at the rows on the "
         "Data screen: text without any order teaches nothing either",
     )
 

@@ -166,13 +166,14 @@ def learning_rate_low(history: History) -> Finding | None:
         idle = late and stage.learning_rate < TINY_RATE and abs(measured[0] - measured[-1]) < 0.01 * measured[0]
     if not idle:
         return None
+    rate = max(stage.learning_rate * 10, NEW_MODEL_RATE if stage.fresh else 0.0)
     return Finding(
         "learning_rate_low",
         "warning",
         -1,
         f"after {newest.step:,} steps the loss has only come from {first:.3f} to {level:.3f}: at a learning rate of "
         f"{newest.learning_rate:.2e} the weights hardly move (gradient norm {newest.grad_norm:.2g})",
-        f"raise learning_rate, to {max(stage.learning_rate * 10, NEW_MODEL_RATE * stage.fresh):.0e} say; if that does not help, look at the rows on the "
+        f"raise learning_rate, to {rate:.0e} say; if that does not help, look at the rows on the "
         "Data screen: text without any order teaches nothing either",
     )
 

@@ -426,12 +426,17 @@ def _validations(directory: StageDirectory) -> list[dict[str, float]]:
 
 
 def _best_so_far(records: list[dict[str, Any]], evaluate_every: int) -> tuple[float | None, int]:
-    """The lowest validation loss on record, and how many validations that the stage makes by itself came after it."""
-    losses = {record["step"]: record["val_loss"] for record in records if record.get("val_loss") is not None}
+    """The lowest loss among the validations that the stage makes by itself, and how many of them came after it."""
+    losses = {
+        record["step"]: record["val_loss"]
+        for record in records
+        if record.get("val_loss") is not None
+        and (record["step"] == 0 or (evaluate_every > 0 and record["step"] % evaluate_every == 0))
+    }
     if not losses:
         return None, 0
     best = min(losses, key=lambda step: (losses[step], step))
-    return losses[best], sum(step > best and evaluate_every > 0 and step % evaluate_every == 0 for step in losses)
+    return losses[best], sum(step > best for step in losses)
 
 
 def _prune(directory: StageDirectory, keep: int) -> None:

@@ -135,7 +135,9 @@ def test_a_loss_that_does_not_move_blames_a_low_rate() -> None:
     losses = np.linspace(7.62, 7.5, 40)
     step, finding = found(stage(learning_rate=1e-6), curve(losses))["learning_rate_low"]
     assert step == 120, "a hundred steps behind the warmup"
-    assert "1e-05" in finding.cure
+    assert "raise learning_rate, to 1e-04 say" in finding.cure, "ten times next to nothing would be nothing again"
+    _, finding = found(stage(learning_rate=5e-5), curve(losses))["learning_rate_low"]
+    assert "raise learning_rate, to 5e-04 say" in finding.cure
 
 
 def test_a_finetuning_that_does_not_move_is_only_told_at_a_tiny_rate() -> None:
@@ -183,12 +185,23 @@ def test_a_starved_expert_is_named_with_its_load() -> None:
     assert found(stage(), curve(healthy(20), expert_load=even)) == {}
 
 
+def test_a_router_has_some_time_to_even_the_load() -> None:
+    late = [[[0.5, 0.5, 0.0, 0.0]]] * 60 + [[[0.25, 0.25, 0.25, 0.25]]] * 140
+    assert found(stage(), curve(healthy(200), every=1, expert_load=late)) == {}
+    never = [[[0.5, 0.5, 0.0, 0.0]]] * 200
+    step, finding = found(stage(), curve(healthy(200), every=1, expert_load=never))["starved_experts"]
+    assert step == 120 and finding.cause.startswith("2 experts get less than 10% of an equal share")
+    one = [[[0.4, 0.3, 0.3, 0.0]]] * 60
+    step, finding = found(stage(steps=60), curve(healthy(60), every=1, expert_load=one))["starved_experts"]
+    assert step == 30 and finding.cause.startswith("1 expert gets less than 10% of an equal share over 10 reports: ")
+
+
 def test_an_experts_load_is_heard_in_events_as_in_records() -> None:
     heard: list[events.Event] = []
     emitter = events.Emitter()
     emitter.subscribe(heard.append)
     diagnosis = Diagnosis(stage(), emitter)
-    for record in curve(healthy(12)):
+    for record in curve(healthy(15)):
         diagnosis(dataclasses.replace(step_event(record), expert_load=((0.98, 0.02),)))
     told = [event for event in heard if isinstance(event, events.Diagnosed)]
     assert [event.finding for event in told] == ["starved_experts"] and "expert 1 2.00%" in told[0].cause

@@ -220,6 +220,26 @@ def test_asking_for_a_validation_costs_no_patience(make_bench: Any) -> None:
     assert bench.trainer.step == 6
 
 
+def test_a_low_that_was_asked_for_ends_no_stage_early_and_is_not_saved(make_bench: Any, tmp_path: Path) -> None:
+    bench = make_bench(steps=8, patience=2, checkpoint_every=0, result="best")
+    losing(bench, {0: 5.0, 1: 1.0, 2: 4.0, 3: 1.0, 4: 3.9, 5: 1.0, 6: 3.8, 7: 1.0, 8: 3.7})
+    heard = bench.trainer.emitter
+    heard.subscribe(
+        lambda event: (
+            bench.trainer.control.request(Command("evaluate")) if isinstance(event, events.StepFinished) else 0
+        )
+    )
+    bench.trainer.run()
+    assert bench.trainer.step == 8
+    assert [event.step for event in bench.heard if isinstance(event, events.Validated) and event.val_loss == 1.0] == [
+        1,
+        3,
+        5,
+        7,
+    ]
+    assert not [path.name for path in tmp_path.glob("step-*") if path.name[-1] in "1357"]
+
+
 def test_the_best_step_is_saved_although_no_checkpoint_was_due(make_bench: Any, tmp_path: Path) -> None:
     bench = make_bench(steps=7, checkpoint_every=0, evaluate_every=1, result="best")
     losing(bench, {0: 5.0, 1: 4.0, 2: 4.5, 3: 3.9, 4: 4.0, 5: 4.0, 6: 4.0, 7: 4.0})

@@ -30,6 +30,8 @@ IDLE_SHARE = 0.05
 """Which is at least this share of ln(vocabulary): letter or word frequencies alone give 20 % and more."""
 TINY_RATE = 1e-5
 """Full fine-tuning below this rate may change nothing for hundreds of steps; common rates are 1e-5 to 1e-3."""
+NEW_MODEL_RATE = 1e-4
+"""New models are hardly ever trained at less: ten times next to nothing would be next to nothing again."""
 OVERFIT_SHARE = 0.1
 """Validation must be this share above its best, twice in a row: memorising facts costs the bundled profiles 4 to 7 %
 of validation loss while their scores still rise."""
@@ -39,7 +41,9 @@ Source: Muennighoff et al. 2023, arXiv:2305.16264."""
 REPEAT_STEPS = 100
 """In fewer steps nothing is learnt by heart, however small the data: a trial run is left in peace."""
 EXPERT_REPORTS = 10
-"""Reports to average the load of experts over: at the start a router's choice is chance."""
+"""Reports to average the load of experts over: one batch's load is chance."""
+EXPERT_STEPS = 100
+"""Steps behind the warmup that a router may take to even the load, or half of a shorter stage: it begins by chance."""
 STARVED_SHARE = 0.1
 """An expert with less than this share of an equal share learns ten times slower than the layer is paid for."""
 FLAT_MARGIN = 0.01
@@ -162,13 +166,14 @@ def learning_rate_low(history: History) -> Finding | None:
         idle = late and stage.learning_rate < TINY_RATE and abs(measured[0] - measured[-1]) < 0.01 * measured[0]
     if not idle:
         return None
+    rate = max(stage.learning_rate * 10, NEW_MODEL_RATE if stage.fresh else 0.0)
     return Finding(
         "learning_rate_low",
         "warning",
         -1,
         f"after {newest.step:,} steps the loss has only come from {first:.3f} to {level:.3f}: at a learning rate of "
         f"{newest.learning_rate:.2e} the weights hardly move (gradient norm {newest.grad_norm:.2g})",
-        f"raise learning_rate, to {stage.learning_rate * 10:.0e} say; if that does not help, look at the rows on the "
+        f"raise learning_rate, to {rate:.0e} say; if that does not help, look at the rows on the "
         "Data screen: text without any order teaches nothing either",
     )
 
@@ -201,7 +206,8 @@ def overfitting(history: History) -> Finding | None:
 def starved_experts(history: History) -> Finding | None:
     """Experts that the router hardly ever chooses."""
     recent = [report for report in history.recent(EXPERT_REPORTS) if report.expert_load]
-    if len(recent) < EXPERT_REPORTS:
+    settled = min(history.stage.warmup + EXPERT_STEPS, history.stage.steps / 2)
+    if len(recent) < EXPERT_REPORTS or recent[-1].step < settled:
         return None
     worst: list[tuple[float, str]] = []
     for layer in range(len(recent[-1].expert_load)):
@@ -214,12 +220,19 @@ def starved_experts(history: History) -> Finding | None:
         return None
     listed = ", ".join(text for _, text in sorted(worst)[:4])
     dead = sum(load == 0 for load, _ in worst)
+    more = ", ..." if len(worst) > 4 else ""
+    if len(worst) == 1:
+        cause = f"1 expert gets less than {STARVED_SHARE:.0%} of an equal share over {EXPERT_REPORTS} reports: {listed}"
+    else:
+        cause = (
+            f"{len(worst)} experts get less than {STARVED_SHARE:.0%} of an equal share over {EXPERT_REPORTS} reports, "
+            f"{dead} of them nothing at all: {listed}{more}"
+        )
     return Finding(
         "starved_experts",
         "warning",
         -1,
-        f"{len(worst)} experts get less than {STARVED_SHARE:.0%} of an equal share over {EXPERT_REPORTS} reports, "
-        f"{dead} of them nothing at all: {listed}{', ...' if len(worst) > 4 else ''}",
+        cause,
         "raise router_aux_loss_coef (two to ten times), lower the learning rate, or use fewer experts",
     )
 

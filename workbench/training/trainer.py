@@ -347,10 +347,13 @@ class Trainer:
         if measured is None:
             return
         self.last_measured = measured
+        due = _due(self.step, self.settings.evaluate_every)
         best = self.best_val_loss is None or measured.loss < self.best_val_loss
-        if best:
+        # what somebody asked for in between is told, but decides neither when the stage ends nor what comes of it
+        counts = due or self.step in (0, self.steps)
+        if best and counts:
             self.best_val_loss, self.stale_validations = measured.loss, 0
-        elif fresh and _due(self.step, self.settings.evaluate_every):
+        elif fresh and due:
             self.stale_validations += 1
         self.emitter.emit(
             events.Validated(
@@ -364,7 +367,7 @@ class Trainer:
                 measures=measured.measures,
             )
         )
-        if best and self.settings.result == "best":
+        if best and counts and self.settings.result == "best":
             self._save()
 
     def _sample(self, again: bool = False) -> None:

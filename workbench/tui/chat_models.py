@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import WorkbenchError
 from workbench.language import tr
 from workbench.tui.bridge import Bridge
-from workbench.tui.widgets.model_list import ModelChoice, find_models, models_of
+from workbench.tui.widgets.model_list import LIVE, ModelChoice, find_models, models_of
 
 if TYPE_CHECKING:
     from workbench.inference.chat import ChatSession
@@ -30,7 +30,7 @@ def choices_of(subject: Path, bridge: Bridge) -> list[ModelChoice]:
 
 def live_choice(bridge: Bridge) -> ModelChoice:
     """The model in training."""
-    return ModelChoice(bridge.active.state.name if bridge.active is not None else "", "in training, as it is now", None)
+    return ModelChoice(bridge.active.state.name if bridge.active is not None else "", LIVE, None)
 
 
 def newest_choice(bridge: Bridge) -> ModelChoice | None:

@@ -329,7 +329,7 @@ class ChatScreen(TalkingScreen):
             self._leave_contest()
             return
         choices = all_choices(self.workbench.bridge)
-        lines = [Content.assemble((each.run, "bold"), f"  {each.what}") for each in choices]
+        lines = [Content.assemble((each.run, "bold"), f"  {each.told}") for each in choices]
         at = next((number for number, each in enumerate(choices) if each != self._choice), 0)
         chosen = await self.workbench.push_screen_wait(ChoiceModal(tr("Ask the same"), lines, at))
         if chosen is not None and self._at_rest:

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from workbench.language import mark
+from workbench.language import mark, tr
 from workbench.runs.store import RunDirectory, list_runs
 from workbench.tui.widgets.list_view import KeyList
 from workbench.tui.words import say
@@ -34,9 +34,14 @@ class ModelChoice:
     directory: Path | None
 
     @property
+    def told(self) -> str:
+        """What it is, in the language in use."""
+        return tr(self.what) if self.what == LIVE else self.what
+
+    @property
     def label(self) -> str:
-        """Both on one line."""
-        return f"{self.run} {self.what}".strip()
+        """Run and what it is, on one line."""
+        return f"{self.run} {self.told}".strip()
 
 
 def find_models(workspace: Path) -> list[ModelChoice]:
@@ -90,4 +95,4 @@ class ModelList(KeyList):
 def _line(choice: ModelChoice, current: bool) -> Content:
     mark = "▸ " if current else "  "
     style = "bold $accent" if choice.directory is None else "bold" if current else ""
-    return Content.assemble(mark, (choice.run, style), "\n    ", (choice.what, "$foreground 60%"))
+    return Content.assemble(mark, (choice.run, style), "\n    ", (choice.told, "$foreground 60%"))

@@ -13,6 +13,7 @@ FOUNDATION = {"errors", "events", "control", "config", "profile", "estimate"} | 
     "locations",
     "atomic",
     "narration",
+    "measures",
     "language",
     "preferences",
     "ascii_signs",

@@ -1,0 +1,43 @@
+"""What measures are called."""
+
+from workbench.language import mark
+
+MEASURES = {
+    "loss": mark("loss"),
+    "val_loss": mark("val loss"),
+    "best_val_loss": mark("best val loss"),
+    "val_perplexity": mark("val perplexity"),
+    "val_bits_per_byte": mark("val bits per byte"),
+    "perplexity": mark("perplexity"),
+    "bits_per_byte": mark("bits per byte"),
+    "learning_rate": mark("learning rate"),
+    "grad_norm": mark("gradient norm"),
+    "tokens_per_second": mark("tokens per second"),
+    "step": mark("step"),
+    "tokens": mark("tokens"),
+    "seconds": mark("seconds"),
+    "exact_match": mark("exact match"),
+    "reward_accuracy": mark("reward accuracy"),
+    "reward_margin": mark("reward margin"),
+    "val_reward_accuracy": mark("val reward accuracy"),
+    "val_reward_margin": mark("val reward margin"),
+    "val_chosen_likelier": mark("val chosen likelier"),
+    "verse_form": mark("verse form"),
+    "val_kl": mark("val kl"),
+    "val_agreement": mark("val agreement"),
+    "val_teacher_loss": mark("teacher's loss"),
+    "choice_accuracy": mark("choice accuracy"),
+    "choice_accuracy_by_length": mark("choice accuracy by length"),
+    "repetition": mark("repeated 4-grams"),
+    "distinct_1": mark("distinct 1"),
+    "distinct_2": mark("distinct 2"),
+    "distinct_3": mark("distinct 3"),
+    "tokens_per_second_read": mark("tokens per second read"),
+    "tokens_per_second_written": mark("tokens per second written"),
+    "val_chosen_logp": mark("val chosen logp"),
+    "val_rejected_logp": mark("val rejected logp"),
+    "memory_bytes": mark("memory bytes"),
+    "balance_loss": mark("balance loss"),
+    "utilisation": mark("utilisation"),
+}
+"""Measures of steps, stages and evaluations, as people call them; others are shown under their own names."""

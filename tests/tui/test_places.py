@@ -136,3 +136,26 @@ async def test_another_workspace_begins_at_home(workbench: MakeApp, tmp_path: Pa
     async with other.run_test() as pilot:
         await pilot.pause(0.3)
         assert other.current.MODE == "home"
+
+
+async def test_after_a_screen_broke_the_next_start_begins_at_home(workbench: MakeApp, tmp_path: Path) -> None:
+    app = workbench()
+    async with app.run_test() as pilot:
+        await app.action_go("data", rows_file(tmp_path))
+        await leave(pilot, app)
+    broken = workbench()
+    assert broken.places.of("data")
+    with pytest.raises(ZeroDivisionError):
+        async with broken.run_test() as pilot:
+            broken.call_later(lambda: 1 // 0)
+            await pilot.pause(0.2)
+    assert not workbench().places.of("data")
+
+
+async def test_two_workbenches_do_not_forget_each_others_places(workbench: MakeApp, tmp_path: Path) -> None:
+    first, second = workbench(), WorkbenchApp(tmp_path / "elsewhere")
+    for app in (first, second):
+        async with app.run_test() as pilot:
+            await leave(pilot, app)
+    kept = json.loads((state_folder() / "screens.json").read_text(encoding="utf-8"))["workspaces"]
+    assert set(kept) == {str(app.workspace.absolute()) for app in (first, second)}

@@ -32,7 +32,8 @@ class Bench:
 
     @contextmanager
     def opened(self, workspace: Path | None = None) -> Iterator[PseudoTerminal]:
-        """The workbench, its first screen drawn."""
+        """The workbench, its first screen drawn, wherever it was left before."""
+        (self.folder / "home" / "state" / "screens.json").unlink(missing_ok=True)
         with PseudoTerminal(self._command(workspace), environment=self.environment, folder=self.folder) as terminal:
             terminal.wait_for(*FIRST_FRAME)
             yield terminal

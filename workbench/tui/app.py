@@ -331,6 +331,7 @@ class WorkbenchApp(SpokenApp[int]):
         what = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
         self.farewell = f"llm-workbench: {what}{tr('; the traceback is in {path}', path=self.log_path)}"
         self.broken = True
+        self.places.forget()
         super()._handle_exception(error)
 
     def opened_screens(self) -> list[WorkbenchScreen]:

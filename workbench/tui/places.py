@@ -25,8 +25,7 @@ class Places:
 
     def __init__(self, app: "WorkbenchApp") -> None:
         self._app = app
-        self._all = _read(_path())
-        found = self._all.get(self._key)
+        found = _read(_path()).get(self._key)
         self._here: Place = found if isinstance(found, dict) else {}
 
     @property
@@ -63,9 +62,17 @@ class Places:
         self._here = {"mode": app.current.MODE, "screens": screens}
         if directory is not None:
             self._here["run"] = str(directory.absolute())
-        self._all.pop(self._key, None)
-        self._all[self._key] = self._here
-        kept = dict(list(self._all.items())[-WORKSPACES_KEPT:])
+        self._write()
+
+    def forget(self) -> None:
+        """A screen broke: the next start begins on Home, so that it does not break there again."""
+        self._here = {}
+        self._write()
+
+    def _write(self) -> None:
+        others = _read(_path())  # another workbench may have written there meanwhile
+        others.pop(self._key, None)
+        kept = dict([*others.items(), (self._key, self._here)][-WORKSPACES_KEPT:])
         try:
             _path().parent.mkdir(parents=True, exist_ok=True)
             write_atomically(_path(), json.dumps({"version": VERSION, "workspaces": kept}, ensure_ascii=False))

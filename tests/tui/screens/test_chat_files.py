@@ -153,3 +153,24 @@ async def test_a_title_given_in_the_list_stays_as_the_conversation_goes_on(
         await app_with_model.workers.wait_for_complete()
         [kept] = ChatShelf(app_with_model.workspace).list()
         assert (kept.title, kept.messages) == ("On spring", 4)
+
+
+async def test_the_conversation_that_was_left_goes_on_at_the_next_start(
+    app_with_model: WorkbenchApp, workbench: Any, drive: Any, answers: list[str]
+) -> None:
+    async with app_with_model.run_test(size=(80, 24)) as pilot:
+        chat = await drive(app_with_model, pilot)
+        answers += ["one"]
+        await chat.say("a")
+        await saved(chat, app_with_model)
+        await pilot.press("ctrl+q")
+        await chat.until(lambda: app_with_model.return_code == 0)
+    again = workbench()
+    async with again.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        chat = await drive(again, pilot)
+        await chat.until(lambda: chat.told == ["a", "one"])
+        answers += ["two"]
+        await chat.say("b")
+        assert chat.told == ["a", "one", "b", "two"]
+        assert len(await saved(chat, again)) == 1

@@ -176,3 +176,29 @@ async def test_a_zoomed_part_is_told_in_the_unit_of_its_axis(
             told.append(str(chart.border_subtitle))
             await pilot.press("x")
         assert told == ["steps 50-100", "tokens 400 - 800", "seconds 25 s - 50 s"]
+
+
+async def test_what_was_compared_is_compared_at_the_next_start(
+    workspace: Path, workbench: MakeApp, wait_until: Wait
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("7")
+        screen: Any = app.current
+        await wait_until(pilot, lambda: screen.comparison is not None)
+        await pilot.press("a")
+        await wait_until(pilot, lambda: isinstance(app.screen, AskModal))
+        app.screen.query_one(Input).value = "two:pretrain@50"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: len(screen.marked) == 3)
+        await pilot.press("j", "space")  # without the first
+        left = [side.label for side in screen.marked]
+        assert "two:pretrain@50" in left and len(left) == 2
+        await pilot.press("q")
+        await wait_until(pilot, lambda: app.return_code == 0)
+    again = workbench()
+    async with again.run_test(size=(120, 36)) as pilot:
+        await wait_until(pilot, lambda: again.current.MODE == "compare")
+        screen = again.current
+        await wait_until(pilot, lambda: screen.comparison is not None)
+        assert [side.label for side in screen.marked] == left

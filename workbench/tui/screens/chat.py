@@ -1,6 +1,8 @@
 """Chat: what keys do. Messages are selected, alternatives walked through, answers looked through and voted on."""
 
 import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import work
 from textual.content import Content
@@ -14,15 +16,19 @@ from workbench.tui.chat_files import choose_chat, export_chat, load_talk
 from workbench.tui.chat_models import all_choices, newest_choice
 from workbench.tui.chat_votes import cast
 from workbench.tui.modals.choice import ChoiceModal
+from workbench.tui.places import Place
 from workbench.tui.screens.chat_talking import TalkingScreen
 from workbench.tui.talk import Talk
 from workbench.tui.widgets.conversation import Conversation, TurnView
 from workbench.tui.widgets.message_field import MessageField
-from workbench.tui.widgets.model_list import ModelList
+from workbench.tui.widgets.model_list import ModelChoice, ModelList
 from workbench.tui.widgets.sampling_pane import SamplingPane
 from workbench.tui.widgets.token_flow import TokenFlow
 from workbench.tui.widgets.xray_pane import XRayPane
 from workbench.tui.xrayed import XRayed, look_through
+
+if TYPE_CHECKING:
+    from workbench.inference.chat import ChatSession
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +49,28 @@ class ChatScreen(TalkingScreen):
     def __init__(self) -> None:
         super().__init__()
         self._looking: Talk | None = None
+        self._left: Path | None = None  # the conversation of last time, until its model is there
+
+    def place(self) -> Place:
+        """The model and the conversation."""
+        chosen = self._choice
+        if chosen is None or chosen.directory is None:  # one in training is gone by the next start
+            return {}
+        at = {"run": chosen.run, "what": chosen.what, "directory": str(chosen.directory.absolute())}
+        path = self.talks[0].path
+        return at if path is None else {**at, "conversation": str(path.absolute())}
+
+    def return_to(self, place: Place) -> None:
+        """The same model, going on with the same conversation, where they still are there."""
+        if (directory := Path(place["directory"])).is_dir():
+            self._left = Path(place["conversation"]) if "conversation" in place else None
+            self._choose(ModelChoice(str(place["run"]), str(place["what"]), directory))
+
+    def _loaded(self, choice: ModelChoice, second: bool, session: "ChatSession") -> None:
+        super()._loaded(choice, second, session)
+        path, self._left = self._left, None
+        if path is not None and path.is_file() and session is self.session:
+            self._go_on_with(path, session)
 
     # --- what is possible -------------------------------------------------------------------------------------------
 
@@ -220,8 +248,11 @@ class ChatScreen(TalkingScreen):
     async def action_chats(self) -> None:
         """Choose a saved conversation and go on with it."""
         path, session = await choose_chat(self.workbench), self.session
-        if path is None or session is None or not self._at_rest:
-            return
+        if path is not None and session is not None and self._at_rest:
+            self._go_on_with(path, session)
+            self.query_one(MessageField).focus()
+
+    def _go_on_with(self, path: Path, session: "ChatSession") -> None:
         try:
             values, system_prompt = load_talk(self.talks[0], session, path)
         except WorkbenchError as error:
@@ -233,7 +264,6 @@ class ChatScreen(TalkingScreen):
             self.contest.other.take(session.tree)
             self.talks[1].path = None
         self._show_all()
-        self.query_one(MessageField).focus()
 
     @work(exclusive=True, group="choosing")
     async def action_export(self) -> None:

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -21,6 +22,7 @@ from workbench.runs.store import RunDirectory, list_runs
 from workbench.tui.actions import bindings
 from workbench.tui.asked_sides import Asked, proposals, seed_of
 from workbench.tui.modals.ask import AskModal
+from workbench.tui.places import Place
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.series import Series
 from workbench.tui.widgets.comparison_panes import (
@@ -66,6 +68,7 @@ class CompareScreen(WorkbenchScreen):
         self.asked: list[Asked] = []  # the newest first
         self._page = PAGES[0]
         self._handed: list[str] = []
+        self._left: list[str] = []  # what was compared last time, by its labels
 
     def compose_panes(self) -> ComposeResult:
         """Sides at the left, curves over a page of text at the right."""
@@ -91,6 +94,14 @@ class CompareScreen(WorkbenchScreen):
         self._handed.append(str(subject))
         self._find_sides()
 
+    def place(self) -> Place:
+        """What is compared."""
+        return {"sides": [side.label for side in self.marked]}
+
+    def return_to(self, place: Place) -> None:
+        """The same sides, those that still are there."""
+        self._left = [str(label) for label in place["sides"]]
+
     # --- sides ------------------------------------------------------------------------------------------------------
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="sides")
@@ -106,8 +117,11 @@ class CompareScreen(WorkbenchScreen):
         sides = self.query_one_optional("#sides", KeyList)
         if sides is None:
             return
-        typed = [side for side in self.sides if side.step is not None]
-        first, self.sides = not self.sides, [*typed, *found]
+        first = not self.sides
+        if first:
+            self.marked = list(self._sides_left(found))
+        typed = [side for side in (self.marked if first else self.sides) if side.step is not None]
+        self.sides = [*typed, *found]
         self.marked = [side for side in self.marked if side in self.sides]
         if len(self._handed) > 1:
             self.marked = []
@@ -119,6 +133,13 @@ class CompareScreen(WorkbenchScreen):
             self.marked = _first_pair(self.marked, found)
         self._draw_sides()
         self._compare()
+
+    def _sides_left(self, found: list[Side]) -> Iterator[Side]:
+        """What was compared last time; a side with a step is not among those found."""
+        for label in self._left:
+            side = next((each for each in found if each.label == label), None)
+            with suppress(WorkbenchError):
+                yield side or parse_side(self.workbench.workspace, label)
 
     def _draw_sides(self) -> None:
         sides = self.query_one("#sides", KeyList)

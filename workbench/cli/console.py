@@ -122,7 +122,8 @@ class Console:
         if self._screen.live:
             self._draw(work_line(event), final)
         elif self._due(f"{event.stage} {event.task}", final):
-            self._line(event.at, mark("work"), f"{one_line(retell(event.task))}: {_amounts(event)}")
+            task = tr("{place}: {words}", place=one_line(retell(event.task)), words=_amounts(event))
+            self._line(event.at, mark("work"), task)
         if final:
             self._screen.end_live()
 

@@ -50,7 +50,8 @@ def fetch(arguments: argparse.Namespace) -> int:
 
     def on_progress(task: str, done: int, total: int | None) -> None:
         if screen.live:
-            screen.update(f"{retell(task)}: {done:,}{'' if total is None else f'/{total:,}'}")
+            amount = f"{done:,}{'' if total is None else f'/{total:,}'}"
+            screen.update(tr("{place}: {words}", place=retell(task), words=amount))
         elif task not in seen:  # a line a task is enough where lines cannot be drawn over
             seen.append(task)
             screen.line(retell(task))

@@ -131,7 +131,8 @@ def _measured(battery: "Battery", model: "Transformer", tokenizer: "Tokenizer") 
 
     def on_progress(task: str, done: int, total: int, unit: str) -> None:
         if screen.live:
-            screen.update(f"{retell(task)}: {done:,}/{total:,} {retell(unit)}")
+            amount = f"{done:,}/{total:,} {retell(unit)}"
+            screen.update(tr("{place}: {words}", place=retell(task), words=amount))
         elif task not in told:  # a line a task is enough where lines stay
             told.append(task)
             screen.line(f"{retell(task)} ...")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workbench.language import tr
+from workbench.language import language, tr
 from workbench.runs.store import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ def hand_over(directory: Path) -> int:
     """
     run = RunDirectory(directory.resolve())
     # -P: a file of the current folder must not stand in for a module of Python.
-    command = [sys.executable, "-P", "-m", "workbench.cli", "resume", str(run.path)]
+    # It writes the log and the report in the language that is spoken here, which may be that of this start alone.
+    command = [sys.executable, "-P", "-m", "workbench.cli", "resume", str(run.path), "--lang", language()]
     with run.console_log_path.open("ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     process.returncode = 0  # nobody waits for it: without this Python would warn that it still runs

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.config import StageSettings
 from workbench.estimate import (
+    _flops_per_second,
     activation_bytes_per_token,
     choose_micro_batch_size,
     count_parameters,
@@ -248,3 +249,16 @@ def test_many_steps_of_next_to_no_arithmetic_take_their_time_all_the_same(tmp_pa
     text = PROFILE.format(hidden=64).replace("steps = 100", "steps = 1_000_000")
     seconds = estimate_profile(parse_profile(text, "here"), tmp_path).seconds
     assert seconds is not None and seconds > 1000
+
+
+def test_a_program_put_to_sleep_while_it_measures_is_not_slow_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = [0.0], [0]
+
+    def asleep_in_the_first_lap() -> float:
+        calls[0] += 1
+        clock[0] += 100.0 if calls[0] == 3 else 1e-3  # the deadline, a start, then the end of the first lap
+        return clock[0]
+
+    monkeypatch.setattr("workbench.estimate.time.perf_counter", asleep_in_the_first_lap)
+    profile = parse_profile('[[stage]]\nkind = "pretrain"\ndata = "a.txt"\nsteps = 1\n', "a.toml")
+    assert _flops_per_second(profile) > 2 * 256**3 / 1.0 / 10

@@ -60,8 +60,13 @@ def describe(details: RunDetails, width: int, height: int) -> list[Figure]:
     head = _describe_run(details, width)
     apart = [line for stage in details.stages for line in (Figure("", ""), *_describe_stage(stage))]
     close = [line for stage in details.stages for line in _describe_stage(stage)[:2]]
-    forms = ([*head, *apart], [*head, *close], [*head, *map(_in_one_line, details.stages)])
-    return next((form for form in forms if len(form) <= height), forms[-1])
+    lines = [*map(_in_one_line, details.stages)]
+    forms = ([*head, *apart], [*head, *close], [*head, *lines])
+    fitting = next((form for form in forms if len(form) <= height), None)
+    if fitting is not None or details.message:
+        return fitting or forms[-1]
+    told = Figure("", "   ".join(each.value for each in head))
+    return [told, *lines[max(0, len(lines) - height + 1) :]]  # the newest stages stand last
 
 
 def _describe_run(details: RunDetails, width: int) -> list[Figure]:

@@ -30,7 +30,7 @@ class LengthPane(Figures):
             self.border_subtitle = of_rows
         else:
             share = sum(length > limit for length in lengths) / rows
-            told = tr("{rows}, {share:.1%} longer than {limit}", rows=of_rows, share=share, limit=limit)
+            told = tr("{rows}, {share:.1%} over {limit}", rows=of_rows, share=share, limit=limit)
             self.border_subtitle = told
 
 

@@ -1,20 +1,35 @@
 """Learn, by keys: on every screen it explains what has the focus, with the numbers that are known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.content import Content
 from textual.widgets import Input, TextArea
 
 from workbench import language
-from workbench.events import Event, StepFinished
+from workbench.events import Event, StageStarted, StepFinished
 from workbench.learn.topics import all_topics, topic
+from workbench.profile import list_profiles
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
 from workbench.tui.learning import INSPECTED, PANES, SAMPLING, TOKEN_VIEW
+from workbench.tui.modals.ask import AskModal
+from workbench.tui.modals.base import WorkbenchModal
+from workbench.tui.modals.chats import ChatsModal
+from workbench.tui.modals.choice import ChoiceModal
+from workbench.tui.modals.diagnosis import DiagnosisModal
+from workbench.tui.modals.jump import JumpModal
 from workbench.tui.modals.learn import LearnModal
+from workbench.tui.modals.log import LogModal
+from workbench.tui.modals.profiles import ProfilesModal
+from workbench.tui.modals.quit import QuitModal
 from workbench.tui.modals.source import SourceModal
+from workbench.tui.modals.start import StartModal
+from workbench.tui.run_state import RunState, StageState
+from workbench.tui.screens.inspect import VIEWS
 from workbench.tui.widgets.settings_form import SettingsForm
 
 MakeApp = Callable[..., WorkbenchApp]
@@ -196,3 +211,85 @@ async def test_every_topic_fits_a_narrow_terminal(
             for each in all_topics().values():
                 view.told = explain(each, Facts(), spoken)
                 assert max(line.cell_length for line in view._lines(72)) <= 72, (each.name, spoken)
+
+
+@pytest.mark.parametrize("key", ["w", "f10"])
+async def test_a_box_over_the_screen_is_explained_first_and_stays(
+    workbench: MakeApp, wait_until: Wait, key: str
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: app.current.is_mounted)
+        for box in boxes():
+            app.push_screen(box)
+            await wait_until(pilot, lambda box=box: app.screen is box and box.is_mounted)
+            if key == "w" and isinstance(app.focused, Input):
+                assert isinstance(box, AskModal)  # a letter is written there
+            else:
+                await pilot.press(key)
+                lesson = await shown(app, pilot, wait_until)
+                assert lesson.names[: len(box.topics)] == box.topics and len(box.topics) > 0, box
+                assert all(topic(name) for name in box.topics), box
+                await pilot.press(key)
+            assert app.screen is box
+            await pilot.press("escape")
+            await wait_until(pilot, lambda: len(app.screen_stack) == 1)
+
+
+def boxes() -> list[WorkbenchModal[Any]]:
+    """Boxes that stand over screens and have topics of their own."""
+    state = RunState("tiny")
+    return [
+        DiagnosisModal(StageState("pretrain", vocab_size=2048), None),
+        ChatsModal([Content("a talk")], 0, "chats"),
+        LogModal(state),
+        QuitModal("tiny"),
+        StartModal(list_profiles()),
+        ProfilesModal(list_profiles(), []),
+        ChoiceModal("3 findings", [Content("one")], topics=("lint", "bad_rows")),
+        AskModal("Peak", "", "1e-3", ("learning_rate",)),
+    ]
+
+
+async def test_jump_leads_to_learn_and_its_letters_stay_letters(workbench: MakeApp, wait_until: Wait) -> None:
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: app.current.is_mounted)
+        await pilot.press("ctrl+o")
+        await wait_until(pilot, lambda: isinstance(app.screen, JumpModal))
+        await pilot.press("f10")
+        await wait_until(pilot, lambda: isinstance(app.screen, LearnModal))
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: isinstance(app.screen, JumpModal))
+        await pilot.press("w")
+        await wait_until(pilot, lambda: len(app.screen_stack) == 1)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_every_view_of_inspect_is_explained(workbench: MakeApp, wait_until: Wait, view: str) -> None:
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("6")
+        screen: Any = app.current
+        await wait_until(pilot, lambda: screen.is_mounted)
+        while screen.view != view:
+            await pilot.press("f2")
+        await pilot.press("w")
+        box = await shown(app, pilot, wait_until)
+        assert box.names[: len(INSPECTED[view])] == INSPECTED[view]
+
+
+@pytest.mark.parametrize(("kind", "first"), [("generate", "tokens_per_second_written"), ("distill", "distill_loss")])
+async def test_stages_of_every_kind_are_explained_on_train(
+    workbench: MakeApp, wait_until: Wait, run_beginning: Callable[..., list[Event]], kind: str, first: str
+) -> None:
+    events = [replace(event, kind=kind) if isinstance(event, StageStarted) else event for event in run_beginning()]
+    app = workbench(events)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await app.start_job(JobRequest(name="tiny"))
+        await wait_until(pilot, lambda: app.bridge.active.state.stage is not None)  # type: ignore[union-attr]
+        app.current.query_one("#throughput" if kind == "generate" else "#loss").focus()
+        await pilot.press("w")
+        box = await shown(app, pilot, wait_until)
+        assert box.names[0] == first
+        assert kind != "distill" or "stage.teacher" in box.names

@@ -370,9 +370,9 @@ class WorkbenchApp(SpokenApp[int]):
         return super().check_action(action, parameters)
 
     def action_learn(self) -> None:
-        """Explain what has the focus."""
-        if len(self.screen_stack) == 1:
-            self.push_screen(LearnModal(lesson_here(self.current)))
+        """Explain what has the focus, or the box over the screen."""
+        if not isinstance(self.screen, LearnModal):
+            self.push_screen(LearnModal(lesson_here(self.current, getattr(self.screen, "topics", ()))))
 
     def action_log_drawer(self) -> None:
         """The full log of the run that is shown."""

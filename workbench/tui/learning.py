@@ -30,7 +30,7 @@ PANES: dict[str, Panes] = {
     "train": {
         "progress": ("step", "stage", "eta"),
         "finding": ("diagnosis",),
-        "loss": ("loss", "first_loss", "val_loss", "val_perplexity", "val_bits_per_byte"),
+        "loss": ("loss", "first_loss", "val_loss", "reference", "val_perplexity", "val_bits_per_byte"),
         "rate": ("learning_rate", "stage.schedule", "stage.warmup"),
         "norm": ("grad_norm", "stage.clip"),
         "speed": ("tokens_per_second", "mfu", "step_time"),
@@ -43,12 +43,17 @@ PANES: dict[str, Panes] = {
     "data": {
         "rows": ("rows", "bad_rows", "lint"),
         "detail": ("chat_template", "loss_mask", "bpe"),
-        "statistics": ("rows", "bad_rows", "mean_length", "data_tokens", "bytes_per_token", "stage.sequence_length"),
+        "statistics": (
+            *("rows", "bad_rows", "duplicates", "scripts", "mean_length", "data_tokens", "bytes_per_token", "bpe"),
+            "stage.sequence_length",
+        ),
         "lengths": ("mean_length", "cut_off", "stage.sequence_length"),
         "sources": ("rows", "stage.data"),
     },
     "chat": {
-        "conversation": ("chat_template", "probability", "entropy", "context_window", "kv_cache"),
+        "conversation": (
+            *("chat_template", "tokens_per_second_written", "probability", "entropy", "context_window", "kv_cache"),
+        ),
         "xray": ("probability", "entropy", "rank", "expert_load", "sampling.temperature"),
         "message": ("chat_template", "context_window"),
         "models": ("checkpoint", "stage", "lora"),
@@ -67,6 +72,7 @@ INSPECTED: Panes = {
     "experts": ("expert_load", "experts", "balance_loss"),
     "norms": ("activation_norms", "gradient_norms", "rms_norm", "feed_forward"),
     "weights": ("kv_cache", "weight_rms", "weight_change", "lora_update", "parameters"),
+    "kernels": ("kernels", "attention", "rms_norm", "rotary", "feed_forward", "cross_entropy"),
 }
 TOKEN_VIEW = ("loss_mask", "cut_off", "control_tokens", "bpe", "chat_template")
 SAMPLING = tuple(
@@ -78,6 +84,10 @@ SAMPLING = tuple(
 )
 ESTIMATES = ("parameters", "memory_estimate", "disk_estimate", "time_estimate", "tokens_per_step")
 PREFERENCES = ("dpo_loss", "reward_margin", "reward_accuracy", "chosen_likelier", "chosen_logp", "rejected_logp", "kl")
+WRITING = (
+    *("tokens_per_second_written", "stage.generate.limit", "stage.generate.samples"),
+    *("stage.generate.max_new_tokens", "cut_off"),
+)
 DISTILLATION = ("distill_loss", "kl", "cross_entropy", "agreement")
 EXPERTS = ("expert_load", "balance_loss", "router_z_loss")
 
@@ -95,9 +105,9 @@ class Lesson:
     read: Callable[[], Facts]
 
 
-def lesson_here(screen: WorkbenchScreen) -> Lesson:
-    """The lesson of a screen, for what has the focus there."""
-    names = [*_focused(screen), *_rest(screen)]
+def lesson_here(screen: WorkbenchScreen, first: tuple[str, ...] = ()) -> Lesson:
+    """The lesson of a screen, for what has the focus there; before that the topics of a box over it."""
+    names = [*first, *_focused(screen), *_rest(screen)]
     known = tuple(dict.fromkeys(name for name in names if topic(name) is not None))
     return Lesson(known, _reader(screen))
 
@@ -152,6 +162,9 @@ def _train_panes(panes: Panes, stage: StageState | None) -> Panes:
         panes["loss"] = (*PREFERENCES, "val_loss")
     elif stage.kind == "distill":
         panes["loss"] = (*DISTILLATION, *panes["loss"])
+        panes["model"] = (*panes["model"], "stage.teacher", "kl", "agreement")
+    elif stage.kind == "generate":
+        panes["throughput"] = panes["now"] = WRITING
     if stage.latest is not None and stage.latest.expert_load:
         panes["model"] = (*panes["model"], *EXPERTS)
     if 0 < stage.trained_parameters < stage.parameters:

@@ -28,9 +28,8 @@ async def ask_rate(screen: "WorkbenchScreen", stage: StageState, newest: Sequenc
     detail = tr("It was {rate} so far; the schedule goes on with the new peak.", rate=rate(peak))
     if too_high:
         detail = tr("{detail} A third of it is proposed, as it seems to be too high.", detail=detail)
-    answer = await screen.workbench.push_screen_wait(
-        AskModal(tr("Peak learning rate from there on"), detail, f"{proposed:.3g}")
-    )
+    question, topics = tr("Peak learning rate from there on"), ("learning_rate", "stage.schedule", "stage.warmup")
+    answer = await screen.workbench.push_screen_wait(AskModal(question, detail, f"{proposed:.3g}", topics))
     if answer is None:
         return None
     try:

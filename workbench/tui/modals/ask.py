@@ -15,10 +15,12 @@ class AskModal(WorkbenchModal[str]):
         question: the title, plain text.
         detail: what to know before answering.
         proposed: stands in the field at first.
+        topics: what Learn explains of it.
     """
 
-    def __init__(self, question: str, detail: str = "", proposed: str = "") -> None:
+    def __init__(self, question: str, detail: str = "", proposed: str = "", topics: tuple[str, ...] = ()) -> None:
         super().__init__()
+        self.topics = topics
         self.question, self.detail, self.proposed = question, detail, proposed
 
     def compose(self) -> ComposeResult:

@@ -10,10 +10,15 @@ Answer = TypeVar("Answer")
 
 
 class WorkbenchModal(ModalScreen[Answer]):
-    """A box over the screen; `escape` closes it without an answer."""
+    """A box over the screen; `escape` closes it without an answer.
 
+    `topics` are what Learn explains first over it; behind them come those of the screen below.
+    """
+
+    topics: tuple[str, ...] = ()
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "Close", id="modal.close"),
+        Binding("w,f10", "app.learn", "Learn", show=False),
         Binding("ctrl+q", "app.quit", "Quit", show=False, id="modal.quit"),
     ]
 

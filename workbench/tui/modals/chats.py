@@ -24,6 +24,7 @@ class ChatsModal(WorkbenchModal[tuple[Verb, int]]):
         lines: what each looks like; at: where the cursor stands; folder: where they lie.
     """
 
+    topics = ("chat_template", "context_window", "checkpoint")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "take('open')", "Open", id="chats.open"),
         Binding("r", "take('rename')", "Rename", id="chats.rename"),

@@ -22,12 +22,21 @@ class ChoiceModal(WorkbenchModal[int]):
         title: plain text; subtitle: what stands below beside the keys.
         lines: what each looks like.
         at: the number the cursor stands on at first.
+        topics: what Learn explains of them.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", "Choose", id="choice.take")]
 
-    def __init__(self, title: str, lines: Sequence[Content], at: int = 0, subtitle: str = "") -> None:
+    def __init__(
+        self,
+        title: str,
+        lines: Sequence[Content],
+        at: int = 0,
+        subtitle: str = "",
+        topics: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
+        self.topics = topics
         self.heading, self.lines, self.at, self.subtitle = title, lines, at, subtitle
 
     def compose(self) -> ComposeResult:

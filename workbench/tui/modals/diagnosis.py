@@ -22,6 +22,7 @@ from workbench.tui.widgets.log_tail import SHAPES, TONES
 class DiagnosisModal(WorkbenchModal[bool]):
     """Every finding with cause and cure; True asks to go back to an earlier checkpoint."""
 
+    topics = ("diagnosis", "first_loss", "loss", "reference", "grad_norm")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "back", "Go back", id="diagnosis.back"),
         Binding("y", "copy", "Copy", id="diagnosis.copy"),

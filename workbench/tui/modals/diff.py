@@ -18,6 +18,7 @@ STYLES = {"+": "$success", "-": "$error", "@": "$primary"}
 class DiffModal(WorkbenchModal[None]):
     """Two texts against each other, line by line, signs beside colours."""
 
+    topics = ("settings_that_differ",)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy", "Copy", id="diff.copy"),
         Binding("q,f6,enter", "close", "Close", show=False),

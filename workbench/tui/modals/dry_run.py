@@ -42,6 +42,8 @@ class DryRunModal(WorkbenchModal[None]):
         estimate: of the profile; says how long its stages are.
     """
 
+    topics = ("tokens_per_second", "step_time", "memory_estimate", "time_estimate", "stage.micro_batch_size")
+
     def __init__(self, profile: Profile, estimate: Estimate) -> None:
         super().__init__()
         self.profile = profile

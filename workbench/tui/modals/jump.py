@@ -50,7 +50,7 @@ class JumpModal(WorkbenchModal[Widget]):
 
     def on_key(self, event: events.Key) -> None:
         """Go where the letter stands; any other key leaves."""
-        if event.key in ("escape", "ctrl+o", "ctrl+q"):
+        if event.key in ("escape", "ctrl+o", "ctrl+q", "f10"):
             return
         event.stop()
         event.prevent_default()

@@ -17,6 +17,7 @@ from workbench.tui.run_state import LOG_LINES, RunState
 class LogModal(WorkbenchModal[None]):
     """Every line of the run's log; follows the end until somebody scrolls up."""
 
+    topics = ("log", "checkpoint", "tokens_per_step", "epochs")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+l,q", "close", "Close", show=False),
         Binding("y", "copy", "Copy all", id="log.copy"),

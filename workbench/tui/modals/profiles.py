@@ -22,6 +22,7 @@ from workbench.tui.widgets.list_view import KeyList
 class ProfilesModal(WorkbenchModal[str]):
     """Lists profiles and takes a path; the answer is a bundled name or a path."""
 
+    topics = ("run", "stage", "measured")
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", "Open", id="profiles.open")]
 
     def __init__(self, bundled: Sequence[ProfileEntry], files: Sequence[Path]) -> None:

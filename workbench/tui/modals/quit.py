@@ -20,6 +20,7 @@ class QuitModal(WorkbenchModal[Answer]):
         name: of the run; data, never markup.
     """
 
+    topics = ("state", "checkpoint", "run")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "answer('background')", "Background", id="quit.background"),
         Binding("s", "answer('stop')", "Stop", id="quit.stop"),

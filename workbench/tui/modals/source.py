@@ -16,7 +16,7 @@ class SourceModal(WorkbenchModal[None]):
     """The file, its definition marked; it can be scrolled and not be changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,o", "close", "Close", show=False),
+        Binding("q,o,w,f10", "close", "Close", show=False),
         Binding("y", "copy", "Copy", id="source.copy"),
     ]
 

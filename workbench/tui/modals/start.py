@@ -31,6 +31,7 @@ class StartChoice:
 class StartModal(WorkbenchModal[StartChoice]):
     """Lists the profiles with what they make and how long they take."""
 
+    topics = ("run", "stage", "measured", "time_estimate")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose('run')", "Start", id="start.run"),
         Binding("e", "choose('edit')", "Edit first", id="start.edit"),

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 VIEWS = ("turns", "tokens", "raw")
 VIEW_NAMES = {"turns": mark("turns"), "tokens": mark("tokens"), "raw": mark("raw")}
+ROW, LINT = ("stage.sequence_length", "cut_off"), ("lint", "bad_rows", "duplicates")  # what Learn explains of questions
 
 
 class DataScreen(WorkbenchScreen):
@@ -278,7 +279,8 @@ class DataScreen(WorkbenchScreen):
     async def action_row_length(self) -> None:
         """Ask how many tokens a row takes."""
         detail = tr("Conversations are cut there; the tokenizer's run says how long its rows are.")
-        given = await self.workbench.push_screen_wait(AskModal(tr("Tokens of a row"), detail, str(self.limit or 256)))
+        question = AskModal(tr("Tokens of a row"), detail, str(self.limit or 256), ROW)
+        given = await self.workbench.push_screen_wait(question)
         if given is None:
             return
         if not given.isdecimal() or int(given) < 2:
@@ -443,7 +445,7 @@ class DataScreen(WorkbenchScreen):
         width = room_in_box(96, self.app.size.width)
         lines = [finding_line(finding, width) for finding in self._findings]
         title = tr_many("{count} finding", "{count:,} findings", len(lines))
-        number = await self.workbench.push_screen_wait(ChoiceModal(title, lines, self._finding_at, tr("f again")))
+        number = await self.workbench.push_screen_wait(ChoiceModal(title, lines, self._finding_at, tr("f again"), LINT))
         if number is not None:
             self._finding_at = number
             self.query_one(RowsPane).go_to_line(self._findings[number].line)

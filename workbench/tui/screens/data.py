@@ -94,10 +94,12 @@ class DataScreen(WorkbenchScreen):
 
     def place(self) -> Place:
         """The row that is shown, and how."""
-        file = str(self._wanted.absolute()) if self._wanted is not None else ""
-        added = [str(path.absolute()) for path in self._added]
-        row = self.query_one(RowList).cursor
-        return {"file": file, "row": row, "view": self.view, "ids": self.ids_shown, "added": added}
+        file, added = (
+            str(self._wanted.absolute()) if self._wanted else "",
+            [str(each.absolute()) for each in self._added],
+        )
+        at = {"file": file, "row": self.query_one(RowList).cursor, "view": self.view}
+        return {**at, "ids": self.ids_shown, "added": added}
 
     def return_to(self, place: Place) -> None:
         """Open the file again, and go to the row once it is known."""

@@ -10,7 +10,6 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.worker import get_current_worker
 
-from workbench.data.lint import Finding, lint
 from workbench.errors import WorkbenchError
 from workbench.language import mark, retell, tr, tr_many
 from workbench.tokenizer.tokenizer import Tokenizer
@@ -18,7 +17,7 @@ from workbench.tui.actions import bindings
 from workbench.tui.data_fetching import fetch_data
 from workbench.tui.data_file import MEASURED_ROWS, DataFile, Survey
 from workbench.tui.data_sources import DataSource, data_files_of, find_sources
-from workbench.tui.lint_lines import finding_line
+from workbench.tui.findings import Findings
 from workbench.tui.mask_xray import token_view
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.choice import ChoiceModal
@@ -27,7 +26,6 @@ from workbench.tui.row_views import decoded_view, raw_view
 from workbench.tui.screens.base import Subject, WorkbenchScreen
 from workbench.tui.tokenizer_choice import TokenizerChoice, find_tokenizers
 from workbench.tui.widgets.figures import Figure
-from workbench.tui.widgets.hanging import room_in_box
 from workbench.tui.widgets.length_pane import LengthPane
 from workbench.tui.widgets.row_detail import RowDetail
 from workbench.tui.widgets.row_list import RowList
@@ -39,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 VIEWS = ("turns", "tokens", "raw")
 VIEW_NAMES = {"turns": mark("turns"), "tokens": mark("tokens"), "raw": mark("raw")}
-ROW, LINT = ("stage.sequence_length", "cut_off"), ("lint", "bad_rows", "duplicates")  # what Learn explains of questions
+ROW = ("stage.sequence_length", "cut_off")  # what Learn explains of the question for a row's length
 
 
 class DataScreen(WorkbenchScreen):
@@ -62,8 +60,7 @@ class DataScreen(WorkbenchScreen):
         self.ids_shown = False
         self.row_length: int | None = None
         self._added: list[Path] = []
-        self._findings: list[Finding] = []
-        self._finding_at = 0
+        self.findings = Findings(self)
         self._wanted: Path | None = None
 
     def compose_panes(self) -> ComposeResult:
@@ -187,7 +184,8 @@ class DataScreen(WorkbenchScreen):
             self._open(self._wanted)
 
     def _open(self, path: Path) -> None:
-        self._wanted, self.survey, self._findings, self._finding_at = path, None, [], 0
+        self._wanted, self.survey = path, None
+        self.findings.forget()
         self.query_one(LengthPane).show([Figure("", tr("looking…"))])
         self.query_one(RowDetail).show(tr("Row"), Content(""))
         sources = self.query_one(SourceList)
@@ -400,54 +398,11 @@ class DataScreen(WorkbenchScreen):
         elif answer is not None:
             self.notify(tr("{answer} is not a row's number", answer=answer), severity="error", markup=False)
 
+    def action_findings(self) -> None:
+        """Look for flaws, or show again what was found."""
+        self.findings.show()
+
     def action_copy(self) -> None:
         """Copy the row as it is shown."""
         self.app.copy_to_clipboard(self.query_one(RowDetail).shown.plain)
         self.notify(tr("Copied"), timeout=2)
-
-    # --- findings ---------------------------------------------------------------------------------------------------
-
-    def action_findings(self) -> None:
-        """Look for flaws, or show again what was found."""
-        if self._findings:
-            self._show_findings()
-        elif self.file is not None:
-            self.notify(tr("Looking through the file…"), timeout=3)
-            self._lint(self.file)
-
-    @work(thread=True, exclusive=True, exit_on_error=False, group="lint")
-    def _lint(self, file: DataFile) -> None:
-        worker = get_current_worker()
-        kind = (self.survey.kind if self.survey is not None else None) or "pretrain"
-        try:
-            found = lint(
-                file.path,
-                kind,
-                self.tokenizer,
-                sequence_length=self.limit,
-                should_stop=lambda: worker.is_cancelled,
-            )
-        except (WorkbenchError, OSError) as error:
-            self.app.call_later(self.workbench.show_error, tr("This file cannot be looked through"), retell(str(error)))
-            return
-        if not worker.is_cancelled:
-            self.app.call_later(self._linted, file, found)
-
-    def _linted(self, file: DataFile, found: list[Finding]) -> None:
-        if file is not self.file or not self.is_attached:
-            return
-        self._findings, self._finding_at = found, 0
-        if found:
-            self._show_findings()
-        else:
-            self.notify(tr("Nothing suspicious in {file}", file=file.path.name), markup=False)
-
-    @work(exclusive=True, group="ask")
-    async def _show_findings(self) -> None:
-        width = room_in_box(96, self.app.size.width)
-        lines = [finding_line(finding, width) for finding in self._findings]
-        title = tr_many("{count} finding", "{count:,} findings", len(lines))
-        number = await self.workbench.push_screen_wait(ChoiceModal(title, lines, self._finding_at, tr("f again"), LINT))
-        if number is not None:
-            self._finding_at = number
-            self.query_one(RowsPane).go_to_line(self._findings[number].line)

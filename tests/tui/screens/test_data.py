@@ -337,7 +337,7 @@ def test_large_counts_leave_a_gap_to_the_number(tokens: int, shown: str) -> None
 def test_lengths_of_the_first_rows_only_say_so() -> None:
     pane = LengthPane()
     pane.show_lengths([1, 2, 3], 2, complete=False)
-    assert str(pane.border_subtitle) == "first 3 rows, 33.3% longer than 2"
+    assert str(pane.border_subtitle) == "first 3 rows, 33.3% over 2"
     pane.show_lengths([1, 2, 3], None)
     assert str(pane.border_subtitle) == "3 rows"
 

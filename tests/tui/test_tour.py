@@ -8,8 +8,9 @@ import pytest
 from textual.widgets import Input, TextArea
 
 from workbench import language
-from workbench.events import Event, StageStarted, StepFinished
+from workbench.events import Event, RunStarted, StageStarted, StepFinished, to_json
 from workbench.learn.tour import filled, leave_at, left_at, tour_steps
+from workbench.runs.metrics import encode_record
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
 from workbench.tui.widgets.section_list import SectionList
@@ -183,6 +184,33 @@ async def test_a_step_waits_for_what_it_is_about_and_then_tells_of_it(
             await pilot.press("less_than_sign")
             await wait_until(pilot, lambda last=before: app.tour.place < last)
         await wait_until(pilot, lambda: "It has begun" in pane(app).text)
+
+
+async def test_who_comes_back_is_told_of_the_run_that_went_on_without_the_workbench(
+    workbench: MakeApp, wait_until: Wait, tmp_path: Path
+) -> None:
+    app = workbench()
+    run = app.workspace / "quickstart"
+    (run / "sft").mkdir(parents=True)
+    told = [
+        RunStarted(
+            **{"run": "quickstart", "directory": str(run), "stages": ("pretrain", "sft"), "device": "cpu"},
+            **{"precision": "fp32", "threads": 1, "resumed": False},  # type: ignore[arg-type]
+        ),
+        *(
+            StageStarted(
+                **{"stage": stage, "kind": stage, "step": 0, "steps": 9, "parameters": 10, "trained_parameters": 10},
+                **{"vocab_size": 2048, "tokens_per_step": 4, "flops_per_token": 1.0, "micro_batch_size": 1},  # type: ignore[arg-type]
+            )
+            for stage in ("pretrain", "sft")
+        ),
+    ]
+    (run / "events.jsonl").write_text("".join(encode_record(to_json(each)) for each in told), encoding="utf-8")
+    (run / "profile.toml").write_text("", encoding="utf-8")
+    leave_at([step.name for step in tour_steps()].index("talk"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t")
+        await wait_until(pilot, lambda: app.current.MODE == "chat" and "Ask it:" in pane(app).text)
 
 
 async def test_the_tour_takes_no_key_from_the_screen_and_goes_on_where_it_was_left(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TOUR_PROFILE = "quickstart"
+OF_A_RUN = ("tokenizer", "step", "second")  # what steps wait for once a run has begun
 
 
 class TourGuide:
@@ -139,8 +140,8 @@ class TourGuide:
                 subject = self.profile_name if self.app.current.MODE != "profile" else None
             case "inside" | "talk":
                 subject = run
-        if step.screen == "train" and self.app.bridge.shown is None and run is not None:
-            self.app.bridge.show(run)
+        if self.app.bridge.shown is None and run is not None and (step.screen == "train" or step.waits in OF_A_RUN):
+            self.app.bridge.show(run)  # of an earlier start, which another process may be at work on
         await self.app.action_go(step.screen, subject)
         screen: Any = self.app.current
         if step.name in ("tokens", "mask") and screen.MODE == "data" and screen.tokenizer is None:

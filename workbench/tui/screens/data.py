@@ -279,8 +279,7 @@ class DataScreen(WorkbenchScreen):
     async def action_row_length(self) -> None:
         """Ask how many tokens a row takes."""
         detail = tr("Conversations are cut there; the tokenizer's run says how long its rows are.")
-        question = AskModal(tr("Tokens of a row"), detail, str(self.limit or 256), ROW)
-        given = await self.workbench.push_screen_wait(question)
+        given = await self.app.push_screen_wait(AskModal(tr("Tokens of a row"), detail, str(self.limit or 256), ROW))
         if given is None:
             return
         if not given.isdecimal() or int(given) < 2:

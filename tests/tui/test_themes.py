@@ -29,6 +29,14 @@ def app_with_runs(workbench: MakeApp) -> WorkbenchApp:
     return app
 
 
+def invisible(app: WorkbenchApp) -> list[str]:
+    """Words in the colour of what is behind them."""
+    strips: Any = app.screen._compositor.render_strips(app.screen.size)
+    drawn = [segment for strip in strips for segment in strip if segment.style and any(map(str.isalnum, segment.text))]
+    mixed = [each for each in drawn if each.style.color is not None and not each.style.color.is_default]
+    return [each.text for each in mixed if each.style.color == each.style.bgcolor]
+
+
 @pytest.mark.parametrize("theme", ALL)
 async def test_every_screen_can_be_drawn(
     workbench: MakeApp, theme: str, screen_text: Any, monkeypatch: pytest.MonkeyPatch
@@ -41,6 +49,7 @@ async def test_every_screen_can_be_drawn(
             await app.action_go(mode)
             await pilot.pause()
             assert "Quit" in screen_text(app)
+            assert not invisible(app), f"{mode}: {invisible(app)}"
 
 
 @pytest.mark.parametrize("theme", ["ansi-dark", "ansi-light"])

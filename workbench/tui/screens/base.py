@@ -80,7 +80,9 @@ class WorkbenchScreen(Screen[None]):
         self._styled: tuple[object, ...] = ()
         with suppress(NoActiveAppError):
             # It will be styled in the colours of now; else Textual would style every screen anew to be sure.
-            self._css_update_count = self.workbench._css_update_count
+            # Not so the first one: the app itself has no colours yet, and gets them together with it.
+            if self.workbench.opened_screens():
+                self._css_update_count = self.workbench._css_update_count
 
     def update_node_styles(self, animate: bool = True) -> None:
         """Style everything on the screen, unless that would change nothing.
@@ -134,6 +136,11 @@ class WorkbenchScreen(Screen[None]):
         self.refresh_run()
         self.refresh_charts()
         self.refresh_bindings()
+
+    @on(Mount)
+    def _note_the_colours(self) -> None:
+        """It has been styled by now, the first screen too."""
+        self._css_update_count = self.workbench._css_update_count
 
     @on(Mount)
     def _find_the_place(self) -> None:

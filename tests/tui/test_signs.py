@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from rich.segment import Segment
 from textual.color import Color
 from textual.geometry import Region
@@ -62,10 +63,18 @@ async def test_no_pane_lets_control_characters_through(
 
 
 def test_answers_side_by_side_are_shown_and_not_obeyed() -> None:
-    from rich.console import Console
-
     sides = tuple(Side(name, Path("run"), "sft") for name in ("one", "two"))
     said = Saying("\x1b[2Jhello", (HOSTILE, None), (3, None), (1, None))
     out = io.StringIO()
     Console(file=out, width=100).print(answer_table(Comparison(sides, (), {}, (said,), ([], []))))
     assert "␛[2Jhello" in out.getvalue() and "a␛[31mb" in out.getvalue() and "\x1b" not in out.getvalue()
+
+
+@pytest.mark.parametrize("width", range(30, 60))
+def test_no_character_of_an_answer_is_lost_at_the_end_of_a_line(width: int) -> None:
+    said = "米拉住在 Fernhill 村，第 90 步种子 1337，她每天晚上都去 the old mill 听故事。"
+    sides = (Side("one", Path("run"), "sft"),)
+    out = io.StringIO()
+    table = answer_table(Comparison(sides, (), {}, (Saying("讲", (said,), (3,), (1,)),), ([],)))
+    Console(file=out, width=width).print(table)
+    assert "".join(said.split()) in "".join(out.getvalue().split())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psutil
 
-from workbench.events import AnswersWritten
+from workbench.events import AnswersWritten, StepFinished
 from workbench.language import tr
 from workbench.narration import count, duration, figure, measure_name, rate, score, size
 from workbench.runs.reference import ReferenceStage
@@ -51,11 +51,26 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def _memory_words(used: int) -> str:
-    return tr("{part} of {whole}", part=size(used), whole=size(psutil.virtual_memory().total))
+def _memory(used: int, device: str, drawn: bool) -> Figure:
+    """What the run holds: on a GPU its tensors there, else the whole program, as part of what this machine has.
+
+    Args:
+        drawn: as a bar, not in words.
+    """
+    if device.startswith("cuda"):  # how much that GPU has is not told, and it may be of another machine
+        return Figure(tr("GPU memory") if drawn else "", size(used) if drawn else f"{tr('GPU memory')} {size(used)}")
+    total = psutil.virtual_memory().total
+    if drawn:
+        return Figure(tr("program"), size(used), bar(used / total, 10), "secondary")
+    return Figure("", f"{tr('program')} {tr('{part} of {whole}', part=size(used), whole=size(total))}")
 
 
-def now(stage: StageState | None) -> list[Figure]:
+def _busy(latest: StepFinished) -> str:
+    """How much of its time the device works; nothing where that is not known."""
+    return "" if latest.utilisation is None else tr("device {share:.0%} busy", share=latest.utilisation)
+
+
+def now(stage: StageState | None, device: str) -> list[Figure]:
     """Everything in three lines, where there is room for one pane only."""
     latest = stage.latest if stage is not None else None
     if stage is not None and stage.written is not None:
@@ -76,11 +91,11 @@ def now(stage: StageState | None) -> list[Figure]:
             ),
         ),
         Figure("", f"{count(latest.tokens_per_second)} {tr('tok/s')}  MFU {_percent(latest.mfu)}"),
-        Figure("", f"{tr('program')} {_memory_words(latest.memory_bytes)}"),
+        _memory(latest.memory_bytes, device, drawn=False),
     ]
 
 
-def throughput(stage: StageState | None, live: bool) -> list[Figure]:
+def throughput(stage: StageState | None, live: bool, device: str) -> list[Figure]:
     """How fast it goes, and what that takes."""
     latest = stage.latest if stage is not None else None
     if stage is not None and stage.written is not None:
@@ -88,13 +103,12 @@ def throughput(stage: StageState | None, live: bool) -> list[Figure]:
     if stage is None or latest is None:
         return [Figure("", tr("waiting for the first step"))]
     per_step = stage.tokens_per_step / latest.tokens_per_second if latest.tokens_per_second else None
-    total = psutil.virtual_memory().total
     return [
         Figure(tr("tokens/s"), f"{latest.tokens_per_second:,.0f}", spark(stage.tokens_per_second.means()[-64:], 10)),
-        Figure("MFU", _percent(latest.mfu)),
+        Figure("MFU", _percent(latest.mfu), note=_busy(latest)),
         Figure(tr("step"), f"{per_step * 1000:,.0f} ms" if per_step else "-"),
         Figure(tr("seen"), tr("{count} tokens", count=count(latest.tokens))),
-        Figure(tr("program"), size(latest.memory_bytes), bar(latest.memory_bytes / total, 10), "secondary"),
+        _memory(latest.memory_bytes, device, drawn=True),
         *([Figure(tr("eta"), duration(latest.eta_seconds))] if live and not stage.done else []),
     ]
 

@@ -54,7 +54,15 @@ def script(run_beginning: Callable[..., list[Event]], make_step: Callable[..., S
 async def begin(app: WorkbenchApp, pilot: Any, wait: Wait) -> None:
     await app.start_job(JobRequest(name="tiny"))
     await wait(pilot, lambda: app.bridge.active is not None and app.bridge.active.state.status == "running")
-    await pilot.pause(0.6)
+    run: Any = app.bridge.active
+    await wait(pilot, lambda: run.job is not None and run.job.announced.is_set() and not run._queue)
+    await wait(pilot, lambda: isinstance(app.current, TrainScreen) and _drawn(app.current))
+    await pilot.pause()
+
+
+def _drawn(screen: TrainScreen) -> bool:
+    """Whether the curves stand there, of a run that has some."""
+    return screen.stage is None or bool(screen.query_one("#loss", LineChart).shown)
 
 
 async def test_without_a_run_it_says_how_to_get_one(workbench: MakeApp, screen_text: ReadScreen) -> None:
@@ -368,3 +376,20 @@ async def test_the_experts_of_a_mixture_have_a_line_a_layer(
         await begin(app, pilot, wait_until)
         text = screen_text(app)
         assert "0% - 50%" in text and "█▅▅▁" in text
+
+
+@pytest.mark.parametrize(("device", "size"), [("cuda", (120, 36)), ("cuda x2", (80, 24)), ("cpu", (120, 36))])
+async def test_memory_is_told_of_the_device_it_is_on_and_how_busy_that_is(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, script: list[Event], device: str, size: Any
+) -> None:
+    script[0] = dataclasses.replace(script[0], device=device)  # type: ignore[call-arg]
+    latest = next(event for event in reversed(script) if isinstance(event, StepFinished))
+    script.append(dataclasses.replace(latest, step=41, memory_bytes=61 * 2**30, utilisation=0.93))
+    app = workbench(script)
+    async with app.run_test(size=size) as pilot:
+        await begin(app, pilot, wait_until)
+        await wait_until(pilot, lambda: "61.0 GiB" in screen_text(app))
+        text = " ".join(screen_text(app).split())
+        assert ("device 93% busy" in text) == (size[0] >= 100), "where there is room"
+        assert ("GPU memory 61.0 GiB" in text) == (device != "cpu")
+        assert ("program" in text) == (device == "cpu"), "a GPU's memory is no part of the host's"

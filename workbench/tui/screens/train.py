@@ -105,10 +105,10 @@ class TrainScreen(WorkbenchScreen):
         self.query_one(LogTail).show(state)
         self.query_one(SamplePane).show(stage)
         if state is not None:
-            self.query_one("#now", Figures).show(now(stage))
+            self.query_one("#now", Figures).show(now(stage, state.device))
             pane = self.query_one("#throughput", Figures)
             pane.border_title = tr("Throughput") if state.live else tr("Throughput at the end")
-            pane.show(throughput(stage, state.live))
+            pane.show(throughput(stage, state.live, state.device))
             self.query_one("#model", Figures).show(model_figures(state, stage))
         drawn = f"{state.shown_status} {state.live}" if state is not None else ""
         if drawn != self._status_drawn:

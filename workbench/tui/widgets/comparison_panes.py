@@ -50,7 +50,7 @@ def answer_table(comparison: Comparison, asked: Sequence[Saying] = ()) -> Render
         return Text(tr("No side has answered a prompt yet."))
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     for _ in comparison.sides:
-        table.add_column(ratio=1)
+        table.add_column(ratio=1, overflow="fold")  # else Rich may cut a wide character off the end of a line
     table.add_row(*_heads(comparison))
     for saying in sayings:
         table.add_row()

@@ -1,5 +1,6 @@
 """What was said: turns of plain text that follow the end until the reader scrolls up."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,10 +14,13 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from workbench.cells import HARMLESS_INVISIBLE
 from workbench.inference.parts import Part, parts_of
 from workbench.language import mark, tr, tr_many
 
 QUIET = "$foreground 60%"
+SHOWN = f"\n\t\u3000{HARMLESS_INVISIBLE}"
+_JOINED_EMOJI = re.compile("(?<=[\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])\u200d")
 KINDS = {
     "text": "",
     "thought": mark("thought"),
@@ -226,10 +230,13 @@ class Conversation(VerticalScroll, inherit_bindings=False):
 
 
 def printable(text: str) -> str:
-    """`text` with control characters as visible signs; a model may say anything."""
+    """`text` with control characters as visible signs; a model may say anything.
+
+    Joiners stay, as some scripts need them, but not those of emoji: terminals do not agree how wide what they make is.
+    """
     return "".join(
-        character if character in "\n\t" or character.isprintable() or character == "\u3000" else _visible(character)
-        for character in text
+        character if character in SHOWN or character.isprintable() else _visible(character)
+        for character in _JOINED_EMOJI.sub("", text)
     )
 
 

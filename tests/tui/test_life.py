@@ -162,6 +162,7 @@ def test_from_the_first_key_to_the_shell(person: Callable[..., Person]) -> None:
     somebody.presses(b"Hello there\r", "Hello there", "tok/s")
     before = len(somebody.losses())
     somebody.waits(lambda: len(somebody.losses()) > before, "a step while somebody chats")
+    somebody.presses(b"\x03", "to leave the workbench")  # ctrl+c is no way out by accident
     somebody.presses(b"\x11", "tiny is running.")  # ctrl+q
     somebody.terminal.press(b"s")
     assert somebody.leaves() == 0
@@ -169,11 +170,13 @@ def test_from_the_first_key_to_the_shell(person: Callable[..., Person]) -> None:
     assert somebody.run.state().status == "stopped" and not is_alive(somebody.run.path)
 
 
-def test_somebody_ends_the_program(person: Callable[..., Person]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_somebody_ends_the_program(person: Callable[..., Person], number: int) -> None:
     somebody = person()
     somebody.trains()
-    somebody.terminal.process.send_signal(signal.SIGTERM)
-    assert somebody.leaves() == 143
+    somebody.terminal.process.send_signal(number)
+    assert somebody.leaves() == 128 + number
+    assert somebody.is_told("stopped and saved; go on with: llm-workbench resume", "runs/tiny")
     assert somebody.run.state().status == "stopped" and not is_alive(somebody.run.path)
     assert somebody.run.stage("pretrain").newest_checkpoint() is not None
 

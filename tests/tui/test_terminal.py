@@ -79,7 +79,7 @@ ALTERNATE_SCREEN_ON, ALTERNATE_SCREEN_OFF = b"\x1b[?1049h", b"\x1b[?1049l"
 MOUSE_OFF = b"\x1b[?1000l"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_restores_the_terminal_and_tells_by_its_exit_code(tmp_path: Path, number: int, code: int) -> None:
     terminal = Terminal(CODE, tmp_path)
     terminal.read_until(b"Quit")

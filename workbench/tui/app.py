@@ -269,7 +269,8 @@ class WorkbenchApp(SpokenApp[int]):
         if loop is None:
             raise SystemExit(128 + number)
         with contextlib.suppress(RuntimeError):  # the loop has ended: we are leaving already
-            loop.call_soon_threadsafe(self.terminate if number == signal.SIGTERM else self.hang_up)
+            hangs_up = number == getattr(signal, "SIGHUP", None)  # Windows has none
+            loop.call_soon_threadsafe(self.hang_up if hangs_up else partial(self.terminate, 128 + number))
 
     def hang_up(self) -> None:
         """The terminal is gone: a process without one goes on with our run. Being told again changes nothing.
@@ -284,14 +285,14 @@ class WorkbenchApp(SpokenApp[int]):
             waits = run is not None and "paus" in run.state.shown_status
             self.leave_after_step(HUNG_UP, hand_over=not waits)
 
-    def terminate(self) -> None:
+    def terminate(self, code: int = TERMINATED) -> None:
         """Somebody wants the program to end: our run is stopped and saved; told again, it ends at once."""
         if self._terminated:
             self.patience_seconds = 0.0
-            self._leave(TERMINATED)
+            self._leave(code)
             return
         self._terminated = True
-        self.leave_after_step(TERMINATED)
+        self.leave_after_step(code)
 
     def leave_after_step(self, code: int, *, hand_over: bool = False) -> None:
         """Let our job finish its step and save, then leave with `code`; with `hand_over` another process goes on."""

@@ -54,7 +54,9 @@ class LastingTerminal:
 
 
 class LeaveSignals:
-    """While the screens are shown, SIGTERM and SIGHUP are told to `heed`, in the main thread.
+    """While the screens are shown, SIGTERM, SIGINT and SIGHUP are told to `heed`, in the main thread.
+
+    ctrl+c is a key then, and no SIGINT: that comes from another program.
 
     Handlers of the event loop would end with it, and a terminal that closes sends more than one SIGHUP: the kernel
     one, and the shell another. Once left, SIGHUP is ignored to the end of the program.
@@ -81,7 +83,7 @@ class LeaveSignals:
 
     @staticmethod
     def _numbers() -> list[int]:
-        named = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))  # Windows has no SIGHUP
+        named = (getattr(signal, name, None) for name in ("SIGTERM", "SIGINT", "SIGHUP"))  # Windows has no SIGHUP
         return [number for number in named if number is not None]
 
 

@@ -10,6 +10,7 @@ from textual.widgets import Checkbox, Input
 from workbench.estimate import count_parameters
 from workbench.narration import count
 from workbench.profile import find_profile, read_profile
+from workbench.tui import profile_draft
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
 from workbench.tui.modals.ask import AskModal
@@ -172,8 +173,9 @@ async def test_f8_lets_the_default_hold(workbench: MakeApp, wait_until: Wait, sm
 
 
 async def test_undo_takes_form_and_text_edits_back_in_their_order(
-    workbench: MakeApp, wait_until: Wait, small: Path
+    workbench: MakeApp, wait_until: Wait, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(profile_draft, "TOGETHER_SECONDS", float("inf"))  # however slowly the machine types
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(app, pilot, wait_until, small)

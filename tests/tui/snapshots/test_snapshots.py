@@ -22,6 +22,7 @@ from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
 from workbench.tui.widgets.message_field import MessageField
 from workbench.tui.widgets.row_detail import RowDetail
+from workbench.tui.widgets.row_list import RowList
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZES = ((80, 24), (120, 36), (200, 50))
@@ -125,6 +126,8 @@ async def home(app: Any, pilot: Any, until: Until) -> None:
 async def data(app: Any, pilot: Any, until: Until) -> None:
     screen = app.current
     await until(lambda: screen.tokenizer is not None and screen.survey is not None and bool(screen.survey.lengths))
+    rows = screen.query_one(RowList)
+    await until(lambda: screen.file.complete and rows.total == screen.file.rows_known and 0 in rows._previews)
     screen.action_next_view()
     await until(lambda: screen.query_one(RowDetail).shown.plain != "")
 

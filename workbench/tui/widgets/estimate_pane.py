@@ -104,7 +104,8 @@ def _of(available: float) -> str:
 def _stage(name: str, steps: int | None, tokens: int | None) -> Figure:
     if steps is None or tokens is None:
         return Figure(name[:12], tr("length known with its data"))
-    return Figure(name[:12], tr_many("{count} step", "{count:,} steps", steps), note=tr("{count} tok", count=count(tokens)))
+    told = tr_many("{count} step", "{count:,} steps", steps)
+    return Figure(name[:12], told, note=tr("{count} tok", count=count(tokens)))
 
 
 def _verdict(estimate: Estimate) -> list[Figure]:

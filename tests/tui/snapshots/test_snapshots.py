@@ -22,7 +22,6 @@ from workbench.tui.app import WorkbenchApp
 from workbench.tui.bridge import JobRequest
 from workbench.tui.widgets.message_field import MessageField
 from workbench.tui.widgets.row_detail import RowDetail
-from workbench.tui.widgets.row_list import RowList
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZES = ((80, 24), (120, 36), (200, 50))
@@ -108,28 +107,28 @@ async def look_around(workspace: Path, size: tuple[int, int]) -> dict[str, str]:
 
 async def picture_at_rest(app: WorkbenchApp, pilot: Any, until: Until) -> str:
     """The picture, once nothing works any more and it stays the same."""
-    await until(lambda: not any(worker.is_running for worker in app.workers))
     app.clear_notifications()
     drawn: list[str] = []
-    while len(drawn) < 3 or len(set(drawn[-3:])) > 1:
+    while len(drawn) < 4 or len(set(drawn[-4:])) > 1:
         assert len(drawn) < 200, f"{app.current.MODE} never stands still"
+        await until(lambda: not any(worker.is_running for worker in app.workers))
         await pilot.pause(0.05)
         drawn.append(picture(app))
     return drawn[-1]
 
 
 async def home(app: Any, pilot: Any, until: Until) -> None:
-    await until(lambda: app.current.run is not None and app.current._details is not None)
-    app.current._read_meter()
+    screen = app.current
+    await until(lambda: screen.run is not None and screen._details is not None and len(screen.profiles) > 0)
+    screen._read_meter()
 
 
 async def data(app: Any, pilot: Any, until: Until) -> None:
     screen = app.current
     await until(lambda: screen.tokenizer is not None and screen.survey is not None and bool(screen.survey.lengths))
-    rows = screen.query_one(RowList)
-    await until(lambda: screen.file.complete and rows.total == screen.file.rows_known and 0 in rows._previews)
+    await until(lambda: screen.file.complete and "a fox tells" in picture(app))
     screen.action_next_view()
-    await until(lambda: screen.query_one(RowDetail).shown.plain != "")
+    await until(lambda: "<|endoftext|>" in screen.query_one(RowDetail).shown.plain)
 
 
 async def profile(app: Any, pilot: Any, until: Until) -> None:
@@ -149,6 +148,7 @@ async def chat(app: Any, pilot: Any, until: Until) -> None:
 async def inspect(app: Any, pilot: Any, until: Until) -> None:
     screen = app.current
     await until(lambda: screen.inspected is not None and screen.inspected.known(screen.view) is not None)
+    screen._show_view()
 
 
 async def compare(app: Any, pilot: Any, until: Until) -> None:

@@ -7,7 +7,7 @@ from textual.content import Content
 from workbench.baselines import with_baselines
 from workbench.config import Profile, StageSettings
 from workbench.estimate import PROGRAM_BYTES, Estimate
-from workbench.language import mark, retell, tr
+from workbench.language import mark, retell, tr, tr_many
 from workbench.narration import count, duration, rate, size
 from workbench.schedule import Schedule
 from workbench.tui.widgets.figures import Figure, Figures
@@ -104,7 +104,8 @@ def _of(available: float) -> str:
 def _stage(name: str, steps: int | None, tokens: int | None) -> Figure:
     if steps is None or tokens is None:
         return Figure(name[:12], tr("length known with its data"))
-    return Figure(name[:12], tr("{count:,} steps", count=steps), note=tr("{count} tok", count=count(tokens)))
+    told = tr_many("{count} step", "{count:,} steps", steps)
+    return Figure(name[:12], told, note=tr("{count} tok", count=count(tokens)))
 
 
 def _verdict(estimate: Estimate) -> list[Figure]:

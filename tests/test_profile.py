@@ -288,3 +288,15 @@ def test_what_is_wrong_with_a_data_set_is_told_once(wrong: str, told: str) -> No
 )
 def test_a_strategy_that_cannot_work_is_refused(setting: str, told: str) -> None:
     assert told in problems_of(GOOD.replace("steps = 10", f"steps = 10\n{setting}"))
+
+
+@pytest.mark.parametrize("number", ["1" + 400 * "0", "-" + 30 * "9", "1e300", str(2**63)])
+@pytest.mark.parametrize("key", ["model.hidden_size", "stage.sft.learning_rate", "run.seed"])
+def test_numbers_beyond_64_bits_are_refused_by_their_key(key: str, number: str) -> None:
+    told = problems_of(GOOD, f"{key}={number}")
+    assert told.startswith(f"here.toml: {key}: ") and "must fit into 64 bits" in told and len(told) < 150
+
+
+@pytest.mark.parametrize("value", ["1" + 5000 * "0", 9000 * "[" + 9000 * "]"])
+def test_what_python_refuses_to_read_is_no_valid_toml(value: str) -> None:
+    assert "is not valid TOML" in problems_of(f"[model]\nhidden_size = {value}")

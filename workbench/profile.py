@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,16 +224,28 @@ def profile_schema() -> dict[str, Any]:
 def _read_toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are refused by Python itself
         raise ProfileError(where, [f"is not valid TOML: {error}"]) from error
 
 
 def _overridden(text: str, where: str, overrides: Sequence[str]) -> dict[str, Any]:
     values = _read_toml(text, where)
     problems = [problem for override in overrides if (problem := _apply(values, override))]
+    problems += [
+        f"{_key(location, values)}: {_shown(value)} is not allowed: a number must fit into 64 bits"
+        for location, value in _beyond_64_bits(values)
+    ]
     if problems:
         raise ProfileError(where, problems)
     return values
+
+
+def _beyond_64_bits(value: Any, location: tuple[int | str, ...] = ()) -> Iterator[tuple[list[int | str], Any]]:
+    """Numbers that nothing here could compute with, nor TOML hold, and where they stand."""
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _beyond_64_bits(each, (*location, key))
+    if isinstance(value, int | float) and value not in (math.inf, -math.inf) and abs(value) >= 2**63:
+        yield list(location), value
 
 
 def _validate(values: dict[str, Any]) -> tuple[Profile | None, list[str]]:
@@ -292,7 +305,7 @@ def _apply(values: dict[str, Any], override: str) -> str | None:
         return f"--set {override}: is not KEY=VALUE; write, for example, --set stage.pretrain.steps=20"
     try:
         value = tomli.loads(f"value = {text}")["value"]
-    except tomli.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text  # a path or a name needs no quotes on a command line
     table: Any = values
     if parts[0] == "stage":

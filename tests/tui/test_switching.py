@@ -91,3 +91,23 @@ async def test_what_a_first_opening_made_is_not_looked_through_again(
             await app.action_go(mode)
             await pilot.pause(0.1)
     assert frozen == []
+
+
+async def test_the_first_painting_fits_the_terminal(
+    workbench: Callable[..., WorkbenchApp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heights: list[int] = []
+    paint = Screen._compositor_refresh
+
+    def painted(screen: Screen) -> None:
+        paint(screen)
+        heights.extend(sections.region.height for sections in screen.query("#sections"))
+
+    monkeypatch.setattr(Screen, "_compositor_refresh", painted)
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await app.action_go("profile")
+        while not heights:
+            await pilot.pause()
+        await pilot.pause(0.1)
+    assert set(heights) == {1}, "the parts of a profile stand in one line where there is little room"

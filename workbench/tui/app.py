@@ -90,7 +90,7 @@ class WorkbenchApp(SpokenApp[int]):
     ]
     MODES = {mode: partial(load_screen, mode) for mode in MODES}
     DEFAULT_MODE = "home"
-    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (60, "-narrow"), (100, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (60, "-narrow"), (100, "-wide"), (150, "-vast")]  # one at a time
     VERTICAL_BREAKPOINTS = [(0, "-low"), (18, "-short"), (30, "-tall")]
 
     def __init__(

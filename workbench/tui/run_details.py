@@ -8,22 +8,26 @@ from workbench.language import retell, tr
 from workbench.narration import NOW_SECONDS, ago, figure, size
 from workbench.runs.metrics import read_metrics
 from workbench.runs.store import RunDirectory, RunSummary
+from workbench.tui.series import Series
 from workbench.tui.widgets.figures import Figure
+from workbench.tui.widgets.line_chart import Shown
 from workbench.tui.widgets.spark import spark
 from workbench.tui.widgets.top_bar import STATUS_WORDS
 
 NARROWEST = 20  # cells in which words are still wrapped
+COLOURS = ("primary", "accent", "success", "warning")
 
 
 @dataclass(frozen=True)
 class StageDetails:
-    """A stage's curve and its best validation loss."""
+    """A stage's curve and its best validation loss; `steps` says at which step each loss was measured."""
 
     name: str
     losses: list[float]
     best_val_loss: float | None
     best_step: int
     checkpoints: int
+    steps: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,12 @@ def read_details(summary: RunSummary) -> RunDetails:
 def _read_stage(run: RunDirectory, name: str) -> StageDetails:
     stage = run.stage(name)
     records = read_metrics(stage.metrics)
-    losses = [float(record["loss"]) for record in records if record.get("loss") is not None]
+    told = [record for record in records if record.get("loss") is not None]
+    losses = [float(record["loss"]) for record in told]
+    steps = [float(record.get("step", number)) for number, record in enumerate(told, start=1)]
     measured = [(record["val_loss"], record.get("step", 0)) for record in records if record.get("val_loss") is not None]
     best, step = min(measured, default=(None, 0))
-    return StageDetails(name, losses, best, step, len(stage.checkpoints()))
+    return StageDetails(name, losses, best, step, len(stage.checkpoints()), steps)
 
 
 def describe(details: RunDetails, width: int, height: int) -> list[Figure]:
@@ -67,6 +73,20 @@ def describe(details: RunDetails, width: int, height: int) -> list[Figure]:
         return fitting or forms[-1]
     told = Figure("", "   ".join(each.value for each in head))
     return [told, *lines[max(0, len(lines) - height + 1) :]]  # the newest stages stand last
+
+
+def life_of(details: RunDetails) -> list[Shown]:
+    """The losses of all stages as curves, each beginning at the step where the one before ended."""
+    begun, shown = 0.0, []
+    for place, stage in enumerate(details.stages):
+        series = Series()
+        for step, loss in zip(stage.steps, stage.losses, strict=False):
+            series.append(begun + step, loss)
+        if stage.steps:
+            begun += max(stage.steps)
+            name = stage.name.replace("[", r"\[")
+            shown.append(Shown(name, series, COLOURS[place % len(COLOURS)], figure(stage.losses[-1])))
+    return shown
 
 
 def _describe_run(details: RunDetails, width: int) -> list[Figure]:

@@ -49,6 +49,19 @@ async def test_a_message_is_answered_and_stands_as_plain_text(
         assert screen.session is not None and len(screen.session.messages) == 2
 
 
+async def test_lines_stay_short_enough_to_read_on_a_very_wide_terminal(
+    app_with_model: WorkbenchApp, wait_until: Any
+) -> None:
+    async with app_with_model.run_test(size=(200, 50)) as pilot:
+        screen = await opened(app_with_model, pilot, wait_until)
+        screen.query_one(MessageField).load_text("word " * 60)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: not screen.answering and len(screen.query(TurnView)) == 2)
+        await wait_until(pilot, lambda: screen.query(TurnView).first().size.height == 5)  # a name, 300 cells, a gap
+        assert {turn.outer_size.width for turn in screen.query(TurnView)} == {100}
+        assert screen.query_one("#conversation").size.width > 120
+
+
 async def test_esc_stops_an_answer_which_stays_as_far_as_it_came(app_with_model: WorkbenchApp, wait_until: Any) -> None:
     async with app_with_model.run_test(size=(120, 36)) as pilot:
         screen = await opened(app_with_model, pilot, wait_until)

@@ -67,6 +67,23 @@ async def test_runs_are_listed_with_shape_and_word(
         assert max(map(len, text.splitlines())) <= size[0]
 
 
+@pytest.mark.parametrize(
+    ("size", "seen"), [((200, 50), True), ((150, 42), True), ((200, 36), False), ((120, 50), False)]
+)
+async def test_the_curves_of_a_run_stand_below_its_details_where_there_is_room(
+    workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path, size: tuple[int, int], seen: bool
+) -> None:
+    app = workbench()
+    async with app.run_test(size=size) as pilot:
+        await shown(app, pilot, wait_until, 3)
+        await wait_until(pilot, lambda: "best val" in screen_text(app))
+        await pilot.pause()
+        text = screen_text(app)
+        assert ("loss of all stages  ━ pretrain 3.100" in text) is seen
+        assert any("\u2801" <= character <= "\u28ff" for character in text) is seen
+        assert app.screen.query_one("#details").region.bottom <= app.screen.query_one("#lower").region.y or size[1] < 30
+
+
 async def test_the_details_of_the_run_under_the_cursor_are_read(
     workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait, runs: Path
 ) -> None:

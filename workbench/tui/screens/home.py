@@ -10,6 +10,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Static
 
@@ -22,9 +23,10 @@ from workbench.tui.device import DeviceMeter, Gauge
 from workbench.tui.modals.start import StartModal
 from workbench.tui.places import Place
 from workbench.tui.run_chores import bring_back, delete_runs, export_run
-from workbench.tui.run_details import RunDetails, describe, read_details
+from workbench.tui.run_details import RunDetails, describe, life_of, read_details
 from workbench.tui.screens.base import WorkbenchScreen
 from workbench.tui.widgets.figures import Figure, Figures
+from workbench.tui.widgets.line_chart import LineChart
 from workbench.tui.widgets.list_view import KeyList
 from workbench.tui.widgets.run_table import RunTable
 from workbench.tui.widgets.spark import levels
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 FIRST_PROFILE = "quickstart"
 RELOAD_SECONDS = 2.0
 METER_SECONDS = 1.0
+LINES_FOR_CURVES = 42
 
 
 class HomeScreen(WorkbenchScreen):
@@ -55,7 +58,9 @@ class HomeScreen(WorkbenchScreen):
         """Runs and details above, how to begin and the machine below."""
         with Horizontal(id="upper"):
             yield RunTable(id="runs")
-            yield Figures(mark("Run"), id="details")
+            with Vertical(id="run"):
+                yield Figures(mark("Run"), id="details")
+                yield LifeChart(mark("loss of all stages"), id="life")
         with Horizontal(id="lower"):
             with Vertical(id="start", classes="pane") as start:
                 say(start, border_title="Start here")
@@ -110,6 +115,10 @@ class HomeScreen(WorkbenchScreen):
         self.query_one(RunTable).show(message.runs)
         self.set_class(not message.runs, "-none")
 
+    def on_resize(self, event: Resize) -> None:
+        """Curves need lines."""
+        self.set_class(event.size.height >= LINES_FOR_CURVES, "-high")
+
     @work(thread=True, exclusive=True, exit_on_error=False, group="profiles")
     def _read_profiles(self) -> None:
         from workbench.profile import list_profiles
@@ -150,6 +159,7 @@ class HomeScreen(WorkbenchScreen):
         """Show what is known of the run."""
         self._details = message.details
         self._show_details()
+        self.query_one(LifeChart).show(life_of(message.details))
 
     def _show_details(self) -> None:
         pane, details = self.query_one("#details", Figures), self._details
@@ -304,6 +314,10 @@ class HomeScreen(WorkbenchScreen):
     def _runs_changed(self) -> None:
         self.reload()
         self.refresh_bindings()
+
+
+class LifeChart(LineChart, can_focus=False):
+    """The curves of a run, only to look at: Train has keys for them."""
 
 
 class RunsRead(Message):

@@ -164,6 +164,14 @@ def test_a_small_rise_of_validation_is_none() -> None:
     assert "overfitting" not in found(stage(), overfitted(1.5))
 
 
+def test_a_loss_of_nearly_nothing_that_doubles_is_no_overfitting() -> None:
+    records = [
+        record | ({"val_loss": record["val_loss"] * 1e-5} if "val_loss" in record else {}) for record in overfitted(3.0)
+    ]
+    assert "overfitting" in found(stage(), overfitted(3.0))
+    assert "overfitting" not in found(stage(), records)
+
+
 def test_a_rise_of_both_losses_is_no_overfitting() -> None:
     records = overfitted(1.9)
     for record in records[31:]:

@@ -275,6 +275,18 @@ def test_a_paused_run_takes_no_step_and_obeys_commands(make_bench: Any) -> None:
     assert not torch.equal(snapshot.head_weight, bench.trainer.model.head_weight), "a copy of its own"
 
 
+def test_a_wish_that_nothing_can_come_of_is_answered(make_bench: Any) -> None:
+    bench = make_bench(evaluate_every=0, sample_every=0)
+    bench.trainer.probe.sample = lambda model: []  # as of a stage without prompts
+    bench.trainer.probe.validate = lambda model: None
+    bench.trainer.control.request(Command("sample"))
+    bench.trainer.control.request(Command("evaluate"))
+    bench.trainer.run()
+    warned = [event.message for event in bench.heard if isinstance(event, events.Warned)]
+    assert ["prompts = [" in message for message in warned] == [True, False]  # once each, and not at every step
+    assert "validation_fraction" in warned[1]
+
+
 def test_a_stop_finishes_the_step_and_saves(make_bench: Any, tmp_path: Path) -> None:
     bench = make_bench(checkpoint_every=0)
     emitter, control = bench.trainer.emitter, bench.trainer.control

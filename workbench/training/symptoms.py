@@ -35,6 +35,8 @@ NEW_MODEL_RATE = 1e-4
 OVERFIT_SHARE = 0.1
 """Validation must be this share above its best, twice in a row: memorising facts costs the bundled profiles 4 to 7 %
 of validation loss while their scores still rise."""
+OVERFIT_NATS = 0.01
+"""And by this much at least: a loss of nearly nothing doubles by chance."""
 EPOCHS_WORTHLESS = 16
 """Repeated text is worth nearly as much as new text for 4 passes, and next to nothing beyond about 16.
 Source: Muennighoff et al. 2023, arXiv:2305.16264."""
@@ -184,7 +186,7 @@ def overfitting(history: History) -> Finding | None:
         return None
     best_step, best = min(history.validations, key=lambda pair: (pair[1], pair[0]))
     (_, before), (step, newest) = history.validations[-2:]
-    if not best * (1 + OVERFIT_SHARE) < before <= newest or step <= best_step:
+    if not best + max(OVERFIT_SHARE * best, OVERFIT_NATS) < before <= newest or step <= best_step:
         return None
     span = step - best_step
     earlier, later = history.mean_loss(best_step - span, best_step), history.mean_loss(best_step, step)

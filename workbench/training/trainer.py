@@ -345,6 +345,8 @@ class Trainer:
                 measured = self.probe.validate(self.model)
         self.validated_step = self.step
         if measured is None:
+            if again:
+                self._warn("there is no validation data to measure; give the stage validation or validation_fraction")
             return
         self.last_measured = measured
         due = _due(self.step, self.settings.evaluate_every)
@@ -376,6 +378,8 @@ class Trainer:
         with self._as_seen():
             samples = self.spread.looked_at(self.model, self.probe.sample)
         self.sampled_step = self.step
+        if again and not samples:
+            self._warn('the stage has no prompts to go on with; give it some, such as prompts = ["Once upon a time"]')
         for sample in samples:
             self.emitter.emit(
                 events.SampleMade(

@@ -61,6 +61,7 @@ PANES: dict[str, Panes] = {
     "compare": {
         "curves": ("val_loss",),
         "page": (),
+        "differences": (),
         "sides": ("run", "stage", "checkpoint"),
     },
 }
@@ -151,6 +152,7 @@ def _panes(screen: WorkbenchScreen) -> Panes:
         differing = tuple(_setting_of(each.key) for each in shown.comparison.differences)
         panes["curves"] = (shown.metric, *(name for name in shown.comparison.metrics() if name != shown.metric))
         panes["page"] = (*measured, "settings_that_differ", *differing, "answers_side_by_side")
+        panes["differences"] = ("settings_that_differ", *differing)
     return panes
 
 

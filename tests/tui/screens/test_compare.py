@@ -64,6 +64,30 @@ async def test_two_runs_are_compared_at_once_and_pages_turn(
         assert "by tokens" in str(screen.query_one(LineChart).border_title)
 
 
+async def test_what_differs_stands_beside_the_scores_on_a_very_wide_terminal(
+    workspace: Path, workbench: MakeApp, screen_text: ReadScreen, wait_until: Wait
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(160, 40)) as pilot:
+        await pilot.press("7")
+        screen: Any = app.current
+        await wait_until(pilot, lambda: screen.comparison is not None)
+        await wait_until(pilot, lambda: "stage.pretrain.learning_rate" in screen_text(app))
+        assert "best val loss" in screen_text(app) and "1/2" in screen_text(app)
+        await pilot.press("n")
+        await wait_until(pilot, lambda: "two [bold]" in screen_text(app) and "2/2" in screen_text(app))
+        assert "stage.pretrain.learning_rate" not in screen_text(app), "answers have all the width"
+        await pilot.press("n")
+        await wait_until(pilot, lambda: "stage.pretrain.learning_rate" in screen_text(app))
+        await pilot.resize_terminal(120, 36)
+        await wait_until(pilot, lambda: "1/3" in screen_text(app))
+        assert "stage.pretrain.learning_rate" not in screen_text(app)
+        await pilot.press("n")
+        await wait_until(pilot, lambda: "stage.pretrain.learning_rate" in screen_text(app))
+        await pilot.resize_terminal(160, 40)
+        await wait_until(pilot, lambda: "1/2" in screen_text(app) and "best val loss" in screen_text(app))
+
+
 async def test_marks_and_added_checkpoints_change_the_comparison(
     workspace: Path, workbench: MakeApp, wait_until: Wait
 ) -> None:

@@ -29,6 +29,7 @@ from workbench.tui.widgets.comparison_panes import (
     COLOURS,
     SHAPES,
     answer_table,
+    break_name,
     difference_table,
     score_table,
 )
@@ -78,11 +79,23 @@ class CompareScreen(WorkbenchScreen):
             yield sides
             with Vertical(id="main"):
                 yield LineChart(mark("loss"), id="curves")
-                yield TextPane(mark("Scores"), id="page")
+                with Horizontal(id="pages"):
+                    yield TextPane(mark("Scores"), id="page")
+                    yield TextPane(mark("What differs"), id="differences")
 
     def on_mount(self) -> None:
         """Say how it works."""
-        self.query_one(TextPane).show(tr(HINT))
+        self.query_one("#page", TextPane).show(tr(HINT))
+
+    def on_resize(self) -> None:
+        """Names break, and pages stand side by side, by the width there is."""
+        if self.is_mounted and self.query_one_optional("#differences") is not None:
+            self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        if self.query_one_optional("#differences") is not None:
+            self._draw_sides()
+            self._draw_page()
 
     def catch_up(self) -> None:
         """There may be new runs, and new steps."""
@@ -144,17 +157,19 @@ class CompareScreen(WorkbenchScreen):
     def _draw_sides(self) -> None:
         sides = self.query_one("#sides", KeyList)
         at = sides.highlighted
+        cells = sides.content_size.width - 3  # without the sign, and without the scroll bar
         sides.clear_options()
-        sides.add_options(Option(self._line(side)) for side in self.sides)
+        sides.add_options(Option(self._line(side, cells)) for side in self.sides)
         if self.sides:
             sides.highlighted = min(at or 0, len(self.sides) - 1)
 
-    def _line(self, side: Side) -> Content:
+    def _line(self, side: Side, cells: int) -> Content:
+        label = "\n  ".join(break_name(side.label, cells))
         if side not in self.marked:
-            return Content.assemble("  ", side.label)
+            return Content.assemble("  ", label)
         place = self.marked.index(side)
         shape = SHAPES[place % len(SHAPES)]
-        return Content.assemble((f"{shape} ", f"${COLOURS[place % len(COLOURS)]}"), (side.label, "bold"))
+        return Content.assemble((f"{shape} ", f"${COLOURS[place % len(COLOURS)]}"), (label, "bold"))
 
     def action_mark(self) -> None:
         """Take the side under the cursor in or out."""
@@ -203,7 +218,7 @@ class CompareScreen(WorkbenchScreen):
 
     def _compared(self, comparison: Comparison | None, problem: str) -> None:
         self.comparison = comparison
-        if self.query_one_optional(TextPane) is None:
+        if self.query_one_optional("#differences") is None:
             return
         if problem:
             self.workbench.show_error(tr("These cannot be compared"), problem)
@@ -232,16 +247,27 @@ class CompareScreen(WorkbenchScreen):
         chart.show(shown)
 
     def _draw_page(self) -> None:
-        pane, comparison = self.query_one(TextPane), self.comparison
+        pane, beside = self.query_one("#page", TextPane), self.query_one("#differences", TextPane)
+        comparison, pages = self.comparison, self._pages
+        self._page = self._page if self._page in pages else pages[0]
         pane.border_title = tr(PAGE_NAMES[self._page])
-        pane.border_subtitle = f"{PAGES.index(self._page) + 1}/{len(PAGES)}  {tr('n next')}"
+        pane.border_subtitle = f"{pages.index(self._page) + 1}/{len(pages)}  {tr('n next')}"
+        self.set_class(comparison is not None and self._page == "scores" and pages != PAGES, "-beside")
         if comparison is None:
             pane.show(tr(HINT))
-        elif self._page == "scores":
+            return
+        beside.show(difference_table(comparison))
+        if self._page == "scores":
             pane.show(score_table(comparison))
         else:
             pane.show(difference_table(comparison) if self._page == "settings" else self._answers(comparison))
-        pane.scroll_home(animate=False)
+        for each in (pane, beside):
+            each.scroll_home(animate=False)
+
+    @property
+    def _pages(self) -> tuple[str, ...]:
+        """The pages to turn: what differs stands beside the scores where there is room for both."""
+        return tuple(page for page in PAGES if page != "settings") if self.has_class("-vast") else PAGES
 
     def _answers(self, comparison: Comparison) -> RenderableType:
         return answer_table(comparison, [each.saying(comparison.sides) for each in self.asked])
@@ -302,8 +328,9 @@ class CompareScreen(WorkbenchScreen):
         asked.texts[side] = text
         if done and side in asked.waiting:
             asked.waiting.remove(side)
-        if self._page == "answers" and self.comparison is not None and self.query_one_optional(TextPane) is not None:
-            self.query_one(TextPane).show(self._answers(self.comparison))
+        pane = self.query_one_optional("#page", TextPane)
+        if self._page == "answers" and self.comparison is not None and pane is not None:
+            pane.show(self._answers(self.comparison))
         if done:
             self.refresh_bindings()
 
@@ -338,7 +365,8 @@ class CompareScreen(WorkbenchScreen):
 
     def action_page(self) -> None:
         """The next page of text."""
-        self._page = PAGES[(PAGES.index(self._page) + 1) % len(PAGES)]
+        pages = self._pages
+        self._page = pages[(pages.index(self._page) + 1) % len(pages)]
         self._draw_page()
 
     def action_log_axis(self) -> None:

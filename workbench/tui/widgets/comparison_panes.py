@@ -1,11 +1,14 @@
 """The panes of the Compare screen that show text: what differs, scores, and answers side by side."""
 
+import re
 from collections.abc import Iterable, Sequence
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from workbench.cells import width
 from workbench.language import tr
 from workbench.narration import measure_name, run_figure
 from workbench.runs.compare import Comparison, Saying
@@ -14,6 +17,38 @@ from workbench.tui.widgets.conversation import printable
 COLOURS = ("primary", "accent", "success", "warning", "secondary", "error")
 SHAPES = ("●", "■", "▲", "◆", "○", "□")
 """A colour and a shape for each side: never the colour alone."""
+
+
+class SideName:
+    """A side's sign and name at the head of a column; a name without room breaks where its parts meet."""
+
+    def __init__(self, place: int, label: str) -> None:
+        self.sign, self.label = SHAPES[place % len(SHAPES)], label
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The name in as many lines as it needs."""
+        yield Text(f"{self.sign} " + "\n  ".join(break_name(self.label, options.max_width - 2)), "bold")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """From its longest part to all of it."""
+        return Measurement(2 + max(map(width, _parts(self.label)), default=0), 2 + width(self.label))
+
+
+def break_name(name: str, cells: int) -> list[str]:
+    """A name in lines of so many cells: broken behind the signs between its parts, inside a part only if it must be."""
+    lines = [""]
+    for part in _parts(name):
+        if lines[-1] and width(lines[-1] + part) > cells:
+            lines.append("")
+        for character in part:
+            if lines[-1] and width(lines[-1] + character) > cells:
+                lines.append("")
+            lines[-1] += character
+    return lines
+
+
+def _parts(name: str) -> list[str]:
+    return re.findall(r"[^-:_./@ ]*[-:_./@ ]|[^-:_./@ ]+$", name)
 
 
 def score_table(comparison: Comparison) -> Table:
@@ -79,5 +114,5 @@ def _table(comparison: Comparison, corner: str) -> Table:
     return table
 
 
-def _heads(comparison: Comparison) -> list[Text]:
-    return [Text(f"{SHAPES[i % len(SHAPES)]} {side.label}", "bold") for i, side in enumerate(comparison.sides)]
+def _heads(comparison: Comparison) -> list[SideName]:
+    return [SideName(place, side.label) for place, side in enumerate(comparison.sides)]

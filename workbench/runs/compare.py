@@ -238,7 +238,7 @@ def _settings(side: Side, of_stage: bool) -> Iterator[tuple[str, str]]:
         profile = {}
     stages = profile.pop("stage", [])
     for stage in stages if isinstance(stages, list) else []:
-        name = stage.get("name", "") if isinstance(stage, dict) else ""
+        name = (stage.get("name") or stage.get("kind", "")) if isinstance(stage, dict) else ""
         if of_stage and name == side.stage:
             yield from flat_settings({key: value for key, value in stage.items() if key != "name"}, "stage")
         elif not of_stage:

@@ -79,13 +79,13 @@ class WorkbenchScreen(Screen[None]):
         super().__init__()
         self._styled: tuple[object, ...] = ()
         with suppress(NoActiveAppError):
-            self._fit(self.workbench)
+            self._take_size_of(self.workbench)
             # It will be styled in the colours of now; else Textual would style every screen anew to be sure.
             # Not so the first one: the app itself has no colours yet, and gets them together with it.
             if self.workbench.opened_screens():
                 self._css_update_count = self.workbench._css_update_count
 
-    def _fit(self, app: "WorkbenchApp") -> None:
+    def _take_size_of(self, app: "WorkbenchApp") -> None:
         """Take the classes of the terminal's size before the first painting; Textual gives them after it."""
         for length, breakpoints in (
             (app.size.width, app.HORIZONTAL_BREAKPOINTS),

@@ -33,7 +33,7 @@ def test_fine_data_has_no_findings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("turns", "message"),
     [
-        ([ANSWER], "turn 1 is by assistant, after nothing"),
+        ([ANSWER], "turn 1 is by assistant, with no turn before it"),
         ([ASK, ASK, ANSWER], "turn 2 is by user, after user"),
         ([ASK, ANSWER, ASK], "the last turn is by user"),
         ([{**ASK, "content": " "}, ANSWER], "turn 1 of the user is empty"),

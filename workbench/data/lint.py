@@ -161,7 +161,8 @@ def _order_problems(messages: list[Message]) -> Iterator[str]:
     for number, message in enumerate(messages, 1):
         role = message["role"]
         if role not in FOLLOWERS[before]:
-            yield f"turn {number} is by {role}, after {before or 'nothing'}"
+            first = f"turn {number} is by {role}, with no turn before it"
+            yield f"turn {number} is by {role}, after {before}" if before else first
         if role == "user" and not message["content"].strip():
             yield f"turn {number} of the user is empty"
         before = role

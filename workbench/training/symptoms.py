@@ -290,7 +290,7 @@ def _back(since: int) -> str:
 
 
 def _times(distance: float, noise: float) -> str:
-    return f"{distance / noise:.0f} times" if noise > 0 else "far more than"
+    return f"{distance / noise:,.0f} times" if noise > 0 else "far more than"
 
 
 def _clip(history: History) -> str:

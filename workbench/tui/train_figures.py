@@ -81,16 +81,12 @@ def now(stage: StageState | None, device: str) -> list[Figure]:
     if latest is None:
         return [Figure("", tr("waiting for the first step"))]
     return [
+        Figure("", tr("loss {loss}  lr {rate}", loss=figure(latest.loss), rate=rate(latest.learning_rate))),
         Figure(
             "",
-            tr(
-                "loss {loss}  lr {rate}  norm {norm}",
-                loss=figure(latest.loss),
-                rate=rate(latest.learning_rate),
-                norm=figure(latest.grad_norm, 2),
-            ),
+            f"{count(latest.tokens_per_second)} {tr('tok/s')}  MFU {_percent(latest.mfu)}  "
+            f"{tr('norm {norm}', norm=figure(latest.grad_norm, 2))}",
         ),
-        Figure("", f"{count(latest.tokens_per_second)} {tr('tok/s')}  MFU {_percent(latest.mfu)}"),
         _memory(latest.memory_bytes, device, drawn=False),
     ]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual.widgets import Input
 
 from workbench.inference.chats import ChatShelf
@@ -10,6 +11,7 @@ from workbench.tui.app import WorkbenchApp
 from workbench.tui.modals.ask import AskModal
 from workbench.tui.modals.chats import ChatsModal
 from workbench.tui.modals.error import ErrorModal
+from workbench.tui.widgets.model_list import ModelChoice
 
 
 async def saved(chat: Any, app: WorkbenchApp, count: int = 1) -> list[Path]:
@@ -174,3 +176,24 @@ async def test_the_conversation_that_was_left_goes_on_at_the_next_start(
         await chat.say("b")
         assert chat.told == ["a", "one", "b", "two"]
         assert len(await saved(chat, again)) == 1
+
+
+async def test_a_conversation_with_the_model_in_training_goes_on_with_what_its_run_made(
+    app_with_model: WorkbenchApp, workbench: Any, drive: Any, answers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = app_with_model.workspace / "small"
+    async with app_with_model.run_test(size=(80, 24)) as pilot:
+        chat = await drive(app_with_model, pilot)
+        answers += ["one"]
+        await chat.say("a")
+        await saved(chat, app_with_model)
+        chat.screen._choice = ModelChoice("small", "in training", None)
+        monkeypatch.setattr("workbench.tui.screens.chat.run_directory", lambda _: run)
+        await pilot.press("ctrl+q")
+        await chat.until(lambda: app_with_model.return_code == 0)
+    again = workbench()
+    async with again.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        chat = await drive(again, pilot)
+        await chat.until(lambda: chat.told == ["a", "one"])
+        assert chat.screen.choice is not None and chat.screen.choice.directory == run / "sft" / "model"

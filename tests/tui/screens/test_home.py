@@ -4,7 +4,8 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from textual.widgets import Input
@@ -20,7 +21,7 @@ from workbench.tui.modals.start import StartModal
 from workbench.tui.screens import home
 from workbench.tui.screens.home import _ways_to_begin
 from workbench.tui.widgets.figures import Figures
-from workbench.tui.widgets.run_table import RunTable, _progress
+from workbench.tui.widgets.run_table import RunTable, _progress, _val_loss
 
 MakeApp = Callable[..., WorkbenchApp]
 ReadScreen = Callable[[WorkbenchApp], str]
@@ -350,3 +351,9 @@ async def test_exporting_asks_for_a_file_and_tells_what_came_of_it(
             await pilot.press("escape")
             await wait_until(pilot, lambda: app.screen is app.current)
         assert not (tmp_path / "model.gguf").exists() and not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(("loss", "told"), [(1.13e-6, "1e-06"), (0.0052, "5e-03"), (2.5, "2.500"), (None, "-")])
+def test_a_tiny_loss_is_not_cut_to_look_large(loss: float | None, told: str) -> None:
+    run = SimpleNamespace(val_loss=loss)
+    assert _val_loss(cast(RunSummary, run))[0] == told

@@ -13,7 +13,7 @@ from workbench.errors import WorkbenchError
 from workbench.language import mark, retell, tr
 from workbench.tui.actions import bindings
 from workbench.tui.chat_files import choose_chat, export_chat, load_talk
-from workbench.tui.chat_models import all_choices, newest_choice
+from workbench.tui.chat_models import all_choices, choices_of, newest_choice, run_directory
 from workbench.tui.chat_votes import cast
 from workbench.tui.modals.choice import ChoiceModal
 from workbench.tui.places import Place
@@ -53,18 +53,26 @@ class ChatScreen(TalkingScreen):
 
     def place(self) -> Place:
         """The model and the conversation."""
-        chosen = self._choice
-        if chosen is None or chosen.directory is None:  # one in training is gone by the next start
+        chosen, live = self._choice, run_directory(self.workbench.bridge)
+        if chosen is not None and chosen.directory is not None:
+            at = {"run": chosen.run, "what": chosen.what, "directory": str(chosen.directory.absolute())}
+        elif chosen is not None and live is not None:  # at the next start the newest model of its run
+            at = {"run_directory": str(live.absolute())}
+        else:
             return {}
-        at = {"run": chosen.run, "what": chosen.what, "directory": str(chosen.directory.absolute())}
         path = self.talks[0].path
         return at if path is None else {**at, "conversation": str(path.absolute())}
 
     def return_to(self, place: Place) -> None:
         """The same model, going on with the same conversation, where they still are there."""
-        if (directory := Path(place["directory"])).is_dir():
+        if "run_directory" in place:
+            choices = choices_of(Path(place["run_directory"]), self.workbench.bridge)
+        else:
+            choices = [ModelChoice(str(place["run"]), str(place["what"]), Path(place["directory"]))]
+        choices = [each for each in choices if each.directory is not None and each.directory.is_dir()]
+        if choices:
             self._left = Path(place["conversation"]) if "conversation" in place else None
-            self._choose(ModelChoice(str(place["run"]), str(place["what"]), directory))
+            self._choose(choices[0])
 
     def _loaded(self, choice: ModelChoice, second: bool, session: "ChatSession") -> None:
         super()._loaded(choice, second, session)

@@ -10,7 +10,7 @@ BOX_CELLS = 9  # of a box: borders, padding, scroll bar
 def hanging(head: Content, words: str, width: int, *, below: bool = False, style: str = "") -> Content:
     """`words` behind `head`, or indented `below` it, in lines of at most `width` cells."""
     indent = 2 if below else head.cell_length
-    lines = wrap(words, max(20, width - indent)) or [""]
+    lines = wrap(words, max(8, width - indent)) or [""]
     rest = [Content.assemble(" " * indent, (line, style)) for line in lines]
     if below:
         return Content("\n").join([head, *rest])

@@ -53,7 +53,8 @@ def _progress(run: RunSummary) -> tuple[str, str]:
 
 
 def _val_loss(run: RunSummary) -> tuple[str, str]:
-    return figure(run.val_loss), ""
+    told = figure(run.val_loss)
+    return (told if len(told) <= VALUE_CELLS else f"{run.val_loss:.0e}"), ""  # 1.13e-06 must not be cut to 1.13
 
 
 def _speed(run: RunSummary) -> tuple[str, str]:
@@ -68,12 +69,13 @@ def _stage(run: RunSummary) -> tuple[str, str]:
     return run.stage or "-", ""
 
 
+VALUE_CELLS = 6
 COLUMNS = (
     Column(mark("stage"), 10, 2, _stage),
     Column(mark("state"), 13, 0, _state),
     Column(mark("step"), 11, 1, _steps),
     Column("", 6, 4, _progress),
-    Column(mark("val"), 6, 1, _val_loss),
+    Column(mark("val"), VALUE_CELLS, 1, _val_loss),
     Column(mark("tok/s"), 6, 5, _speed),
     Column(mark("when"), 5, 3, _when, lambda: ago(23 * 3600)),
 )

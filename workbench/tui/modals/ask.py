@@ -28,7 +28,7 @@ class AskModal(WorkbenchModal[str]):
         with Vertical(classes="box -ask") as box:
             box.border_title = self.question.replace("[", r"\[")
             box.border_subtitle = tr("enter ok   esc close")
-            yield Input(self.proposed, select_on_focus=True, compact=True)
+            yield Input(self.proposed, select_on_focus=False, compact=True)
             if self.detail:
                 yield Static(self.detail, classes="detail", markup=False)
 
